@@ -1,0 +1,206 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # One latent space, many modalities, some of them missing
+#
+# A patient has an image but no blood test; a video clip has lost its sound.
+# A **multimodal VAE** learns one latent space from several modalities, and it is asked for three things at once: to encode whatever is present, to generate whatever is absent, and to let what is present agree.
+# This chapter says what such a model consists of, why missing modalities are the whole difficulty, and how the models of this book divide the answer between them.
+
+# %% tags=["parameters", "remove-cell"]
+profile = "quick"
+seed = 0
+
+# %% tags=["remove-cell"]
+import matplotlib.pyplot as plt
+import torch
+from myst_nb import glue
+
+from multielbo import plots
+from multielbo.book import check_profile
+from multielbo.data import polydigits
+from multielbo.models import MODELS, build
+from multielbo.oracle import LinearGaussian
+from multielbo.subsets import powerset
+
+check_profile(profile)
+plots.use_style()
+torch.set_default_dtype(torch.float64)
+generator = torch.Generator().manual_seed(seed)
+
+# %% [markdown]
+# ## The data: tuples that share one thing
+#
+# Our running example fits into memory and needs no download.
+# **PolyDigits** follows the recipe of PolyMNIST {cite:p}`sutter2021`: each example is a tuple of images that show the *same digit*, written differently each time, in front of a background that belongs to the modality.
+# The digit is **shared**; handwriting and background are **private** to a modality.
+
+# %% tags=["remove-input"]
+data = polydigits("train", seed=seed)
+names = tuple(data.modalities)
+columns = [int((data.labels == digit).nonzero()[0]) for digit in range(10)]
+fig, axes = plt.subplots(len(names), 10, figsize=(7.2, 3.7))
+for row, name in enumerate(names):
+    for column, index in enumerate(columns):
+        axes[row, column].imshow(data.modalities[name][index].permute(1, 2, 0))
+        axes[row, column].set(xticks=[], yticks=[])
+    axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
+fig.suptitle("Each column is one example: five modalities, one digit")
+plt.show()
+
+# %% tags=["remove-cell"]
+glue("tuples", f"{len(data):,}", display=False)
+glue("modalities", f"{len(names)}", display=False)
+glue("subsets", f"{len(powerset(len(names)))}", display=False)
+
+# %% [markdown]
+# There are {glue:text}`tuples` training tuples of {glue:text}`modalities` modalities.
+# A model that understood them would read the digit from any of the images, and draw the others with that digit and with backgrounds of its own choosing.
+
+# %% [markdown]
+# ## The model: decoders share a latent, encoders face a power set
+#
+# The generative half is the easy half.
+# A latent $z\sim\N(0,I)$ is decoded into every modality separately, $p(x,z)=p(z)\prod_m p(x_m\mid z)$, and a modality that is missing drops out of the product.
+#
+# The inference half is where the difficulty sits.
+# For every set $S$ of observed modalities we want the posterior $p(z\mid x_S)$, and {glue:text}`modalities` modalities have {glue:text}`subsets` non-empty subsets.
+
+# %%
+for modalities in (2, 3, 5, 10):
+    assert len(powerset(modalities)) == 2**modalities - 1
+
+# %% [markdown]
+# One encoder network for each subset is out of the question beyond a few modalities.
+# Two shortcuts suggest themselves, and it is worth seeing the first one fail.
+#
+# ## Filling the gap with zeros is a statement about the data
+#
+# Take one encoder for the full tuple, and feed zeros where a modality is missing.
+# The encoder cannot know that the zeros are not data, and it believes them.
+# On a model whose posteriors are known exactly (the *oracle* of {doc}`/chapters/foundations/elbo_and_oracle`) we can say how much that costs.
+
+# %%
+oracle = LinearGaussian.random(dict.fromkeys(names, 4), latent_dim=3, generator=generator)
+batch = oracle.sample(2000, generator)
+seen = names[0]
+
+exact_loc, exact_covariance = oracle.posterior(batch, [seen])
+filled = {name: x if name == seen else torch.zeros_like(x) for name, x in batch.items()}
+filled_loc, filled_covariance = oracle.posterior(filled)
+
+cost = oracle.gap(batch, filled_loc, filled_covariance, [seen])
+honest = oracle.gap(batch, exact_loc, exact_covariance, [seen])
+
+torch.testing.assert_close(honest, torch.zeros_like(honest), atol=1e-12, rtol=0)
+assert cost.min() > 1.0
+
+# %% tags=["remove-cell"]
+glue("fill_cost", f"{cost.mean():.1f}", display=False)
+shrink = (filled_covariance.diagonal() / exact_covariance.diagonal()).sqrt()
+glue("fill_shrink", f"{shrink.mean():.2f}", display=False)
+
+# %% [markdown]
+# Zero filling costs {glue:text}`fill_cost` nats per example here.
+# The error has two sides: the mean is drawn towards what would have produced zeros, and the standard deviation shrinks to {glue:text}`fill_shrink` of what it should be, as if {glue:text}`modalities` modalities had spoken where one did.
+
+# %% tags=["remove-input"]
+fig, ax = plt.subplots(figsize=(6, 3))
+shift = (exact_loc[:, 0] - filled_loc[:, 0]).abs()
+example = int(shift.argsort()[int(0.9 * len(shift))])
+spread = exact_loc[example, 0] + torch.linspace(-5.5, 4.5, 400) * exact_covariance[0, 0].sqrt()
+for loc, covariance, colour, label in (
+    (exact_loc, exact_covariance, "C0", "exact, given\none modality"),
+    (filled_loc, filled_covariance, "C3", "the others\nfilled with zeros"),
+):
+    scale = covariance[0, 0].sqrt()
+    density = torch.exp(-0.5 * ((spread - loc[example, 0]) / scale) ** 2) / scale / (2 * torch.pi) ** 0.5
+    ax.plot(spread, density, color=colour)
+    ax.fill_between(spread, density, alpha=0.12, color=colour)
+    side = 1 if exact_loc[example, 0] > filled_loc[example, 0] else -1
+    side = side if colour == "C0" else -side
+    ax.annotate(label, (loc[example, 0] + side * 1.1 * scale, 0.75 * density.max()), color=colour,
+                ha="left" if side > 0 else "right", va="center")
+ax.set(xlabel="first latent dimension", yticks=[],
+       title="Zeros are believed: the posterior moves, and is too sure of itself")
+plt.show()
+
+# %% [markdown]
+# ## The shortcut that works: aggregate unimodal posteriors
+#
+# Give every modality its own encoder with a Gaussian posterior $q_m(z)=\N(\mu_m,\operatorname{diag}\sigma_m^2)$, and *compute* the posterior of a subset from those of its members.
+# A missing modality then contributes nothing at all, not even a zero.
+# That is a contract of the code, and it is testable: put the worst possible number where nothing was measured.
+
+# %%
+loc, scale = oracle.unimodal_posteriors(batch)
+observed = torch.ones(len(names), 2000, dtype=torch.bool)
+observed[1:] = False
+
+poisoned_loc, poisoned_scale = loc.clone(), scale.clone()
+poisoned_loc[1:] = poisoned_scale[1:] = torch.nan
+
+for name in MODELS:
+    aggregator = build(name).aggregator
+    clean = aggregator.posterior(loc, scale, observed)
+    poisoned = aggregator.posterior(poisoned_loc, poisoned_scale, observed)
+    assert torch.equal(clean.loc, poisoned.loc) and torch.equal(clean.scale, poisoned.scale), name
+
+# %% [markdown]
+# *How* to compute a subset's posterior is where the papers part.
+# Each chooses an **aggregator**, which turns unimodal posteriors into those of subsets, and an **objective**, the bound that is optimised.
+# Everything else in a multimodal VAE (encoders, decoders, likelihoods, training, evaluation) can be held equal, and in this book it is.
+#
+# | model | aggregator | objective | chapter |
+# |---|---|---|---|
+# | MVAE {cite:p}`wu2018` | product of experts | sum over sub-sampled subsets | {doc}`/chapters/aggregation/product_of_experts` |
+# | MMVAE {cite:p}`shi2019` | mixture of experts | the mixture's own ELBO | {doc}`/chapters/aggregation/mixture_of_experts` |
+# | MoPoE {cite:p}`sutter2021` | mixture of products | component-averaged ELBO | {doc}`/chapters/aggregation/mopoe` |
+# | WB-VAE {cite:p}`qiu2025` | 2-Wasserstein barycenter | joint ELBO | {doc}`/chapters/aggregation/wasserstein` |
+# | MWB-VAE {cite:p}`qiu2025` | mixture of such barycenters | component-averaged ELBO | {doc}`/chapters/aggregation/wasserstein` |
+# | log-pool (a control) | geometric mean, or a mixture of them | as the two above | {doc}`/chapters/aggregation/kl_barycenters` |
+#
+# The chapters take the rows one by one, and {doc}`/chapters/reproductions/polydigits` trains them all side by side.
+
+# %% [markdown]
+# ## Exercises
+#
+# ::::{exercise}
+# :label: ex-mean-imputation
+# Someone proposes to fill a missing modality with its *mean given the observed ones*, $\E[x_T\mid x_S]$, rather than with zeros.
+# On the oracle, which of the two errors does that repair?
+# ::::
+#
+# ::::{solution} ex-mean-imputation
+# :class: dropdown
+# The mean becomes right and the spread stays too small.
+# The posterior mean is linear in $x$, and the conditional mean of a linear function is that function of the conditional mean; the covariance $\Sigma$ of {eq}`eq-oracle-posterior` does not depend on $x$ at all, so no filling can change it.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+expected = {name: x if name == seen else exact_loc @ oracle.loadings[name].T for name, x in batch.items()}
+imputed_loc, imputed_covariance = oracle.posterior(expected)
+torch.testing.assert_close(imputed_loc, exact_loc)
+assert (imputed_covariance.diagonal() < exact_covariance.diagonal()).all()
+
+# %% [markdown]
+# ::::{exercise}
+# :label: ex-exponential
+# A paper trains one encoder per subset for ten modalities, at a million parameters each.
+# How many parameters is that, and how many does aggregation need?
+# ::::
+#
+# ::::{solution} ex-exponential
+# :class: dropdown
+# There is one encoder for every non-empty subset, so the count is the length of `powerset(10)` in millions, against ten encoders when subsets are aggregated.
+# ::::

@@ -1,0 +1,3 @@
+"""Multimodal variational autoencoders, derived and reproduced."""
+
+__version__ = "0.1.0"
