@@ -1,0 +1,572 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Mixture of experts, and MMVAE
+#
+# A product lets all experts speak at once, and {doc}`/chapters/aggregation/product_of_experts` showed how much then hangs on what each of them means.
+# A mixture lets one expert speak at a time.
+# Every expert has to stand on its own, so any modality can be asked alone; MMVAE {cite:p}`shi2019` is built on this.
+# The price is that a mixture can only repeat what some expert says.
+# This chapter derives the mixture's bound, shows that the bound often used in its place is lower by the Jensen--Shannon divergence of the experts, and measures what repeating costs.
+
+# %% tags=["parameters", "remove-cell"]
+profile = "quick"
+seed = 0
+
+# %% tags=["remove-cell"]
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from myst_nb import glue
+
+from multielbo import gaussians, plots
+from multielbo.barycenters import log_pool, product
+from multielbo.book import check_profile
+from multielbo.mixtures import Posteriors, jensen_shannon, kl_of_mixture, mean_kl
+from multielbo.models import build
+from multielbo.models.mmvae import mmvae
+from multielbo.objectives import powerset_elbo, stratified_elbo
+from multielbo.oracle import LinearGaussian
+from multielbo.show import show
+
+check_profile(profile)
+plots.use_style()
+torch.set_default_dtype(torch.float64)
+generator = torch.Generator().manual_seed(seed)
+samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
+
+# %% [markdown]
+# ## One expert speaks at a time
+#
+# Experts $q_1,\dots,q_K$ and weights $w_k\ge 0$ with $\sum_k w_k=1$ make the **mixture**
+#
+# $$
+# \bar q(z) = \sum_{k=1}^{K} w_k\, q_k(z) .
+# $$ (eq-mixture-density)
+#
+# In MMVAE there is one expert per modality, $q_m(z)$ is read as the posterior given $x_m$, and all weights are $1/M$.
+
+# %% tags=["remove-input"]
+show(Posteriors.log_density)
+
+# %% [markdown]
+# The oracle of this chapter has a single latent dimension, so that every integral can be done by quadrature.
+# Its three modalities are about equally informative, and the experts are the exact unimodal posteriors.
+
+# %%
+oracle = LinearGaussian(
+    loadings={"image": torch.ones(4, 1), "sound": torch.ones(3, 1), "text": torch.ones(2, 1)},
+    noise={"image": 1.6, "sound": 1.4, "text": 1.1},
+)
+batch = oracle.sample(256, generator)
+loc, scale = oracle.unimodal_posteriors(batch)
+
+
+def mixture(loc, scale):
+    """Equally weighted mixture of one expert per modality."""
+    experts, examples, _ = loc.shape
+    seen = torch.eye(experts, dtype=bool)[..., None].expand(-1, -1, examples)
+    return Posteriors(loc, scale, torch.full((experts, examples), 1 / experts), seen)
+
+
+q = mixture(loc, scale)
+grid = torch.linspace(-7, 7, 401)
+z = grid[:, None, None].expand(-1, 256, 1)  # the same points for every example
+
+
+def integrate(values):
+    """Integral over z of values at the grid points, `(grid, ...)`, by the trapezoidal rule."""
+    return torch.trapezoid(values, grid, dim=0)
+
+
+log_q = q.log_density(z)
+torch.testing.assert_close(integrate(log_q.exp()), torch.ones(256))
+
+# %% [markdown]
+# ## The mixture's own bound
+#
+# ::::{prf:lemma} The stratified ELBO
+# :label: lem-stratified
+#
+# The ELBO of a mixture is
+#
+# $$
+# \ELBO(\bar q) = \sum_{k=1}^{K} w_k\,\E_{q_k}\Big[\sum_{m=1}^{M}\log p(x_m\mid z) + \log p(z) - \log\bar q(z)\Big] .
+# $$ (eq-stratified)
+# ::::
+#
+# :::{prf:proof}
+# For any integrable $f$, $\E_{\bar q}f=\int\sum_k w_kq_k(z)f(z)\,\mathrm dz=\sum_k w_k\E_{q_k}f$.
+# Take $f=\log p(x,z)-\log\bar q$ as in {eq}`eq-elbo-gap`.
+# :::
+#
+# So we draw one sample from *each* expert and weight what it scores, a stratified sample of the mixture; no expert has to be chosen at random, and every weight and every expert gets a gradient.
+# Note which density is subtracted: a sample of $q_k$ is charged under the whole mixture $\bar q$.
+
+# %% tags=["remove-input"]
+show(stratified_elbo)
+
+# %% [markdown]
+# **Check.** Three ways to the same number: quadrature, the stratified estimator, and ancestral sampling, which throws a die to choose the expert.
+# The wrong twin charges each sample under the expert that drew it.
+
+# %%
+log_joint = oracle.log_likelihood(batch)(z).sum(0) + gaussians.log_prior(z)  # (grid, example)
+elbo = integrate(log_q.exp() * (log_joint - log_q))  # every example, by quadrature
+
+divided = int(loc.var(0).argmax())  # the example whose experts disagree most, repeated many times
+score = oracle.log_likelihood({name: x[divided].expand(samples, -1) for name, x in batch.items()})
+repeated = [stack[:, [divided]].expand(-1, samples, -1) for stack in (loc, scale)]
+q_one = mixture(*repeated)
+
+stratified = stratified_elbo(q_one, score, generator).elbo()
+die = torch.randint(3, (samples,), generator=generator)
+drawn = gaussians.sample(loc[die, divided], scale[die, divided], generator)
+ancestral = score(drawn).sum(0) + gaussians.log_prior(drawn) - q_one.log_density(drawn)
+
+for estimate in (stratified, ancestral):
+    assert abs(estimate.mean() - elbo[divided]) < 4 * estimate.std() / samples**0.5
+own_density = gaussians.log_density(drawn, loc[die, divided], scale[die, divided])
+wrong = score(drawn).sum(0) + gaussians.log_prior(drawn) - own_density
+assert abs(wrong.mean() - elbo[divided]) > 10 * wrong.std() / samples**0.5
+
+# %% tags=["remove-cell"]
+glue("elbo_quadrature", f"{elbo[divided]:.3f}", display=False)
+glue("elbo_stratified", f"{stratified.mean():.3f}", display=False)
+glue("elbo_ancestral", f"{ancestral.mean():.3f}", display=False)
+glue("elbo_wrong", f"{wrong.mean():.3f}", display=False)
+variance_ratio = (ancestral.var() / 3) / stratified.var()
+assert variance_ratio > 1
+glue("variance_ratio", f"{variance_ratio:.1f}", display=False)
+
+# %% [markdown]
+# Quadrature gives {glue:text}`elbo_quadrature` nats, the stratified estimator {glue:text}`elbo_stratified`, ancestral sampling {glue:text}`elbo_ancestral`; the twin lands at {glue:text}`elbo_wrong`.
+# At three decoded samples each, the stratified estimator has {glue:text}`variance_ratio` times less variance here, since the differences between experts are no longer noise.
+#
+# The next section shows that the twin is a bound nevertheless, and a popular one.
+
+# %% [markdown]
+# ## What the average of the rates overpays
+#
+# The rate of the mixture, its divergence from the prior, has no closed form:
+#
+# $$
+# \KL{\bar q}{p} = \sum_{k} w_k\,\E_{q_k}\big[\log\bar q(z)-\log p(z)\big] .
+# $$ (eq-kl-mixture)
+#
+# The average of the experts' rates has one, {eq}`eq-gaussian-kl` for each expert:
+#
+# $$
+# \sum_{k} w_k\,\KL{q_k}{p} .
+# $$ (eq-mean-kl)
+#
+# So it is tempting to use the second for the first.
+# What separates them is the **Jensen--Shannon divergence** of the experts, their average divergence from their own mixture,
+#
+# $$
+# \mathrm{JSD}_w(q_1,\dots,q_K) = \sum_{k} w_k\,\KL{q_k}{\bar q} .
+# $$ (eq-jsd)
+#
+# ::::{prf:lemma} Compensation identity
+# :label: lem-compensation
+#
+# For every density $p$ that is positive where $\bar q$ is,
+#
+# $$
+# \sum_{k} w_k\,\KL{q_k}{p} = \KL{\bar q}{p} + \mathrm{JSD}_w(q_1,\dots,q_K) ,
+# $$
+#
+# and whatever the experts,
+#
+# $$
+# 0\;\le\;\mathrm{JSD}_w(q_1,\dots,q_K)\;\le\; -\sum_k w_k\log w_k\;\le\;\log K .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# Write $\log\frac{q_k}{p}=\log\frac{q_k}{\bar q}+\log\frac{\bar q}{p}$ and take $\sum_k w_k\E_{q_k}$.
+# The first part gives the Jensen--Shannon divergence; the second gives $\E_{\bar q}\log\frac{\bar q}{p}$, because the weighted expectations add up to one under $\bar q$.
+# Each term of {eq}`eq-jsd` is non-negative.
+# Where $w_k>0$, $\bar q\ge w_kq_k$ pointwise, so $\log\frac{q_k}{\bar q}\le-\log w_k$ and the sum is at most the entropy of the weights, which is largest for equal weights.
+# :::
+
+# %% tags=["remove-input"]
+show(mean_kl, kl_of_mixture, jensen_shannon)
+
+# %% [markdown]
+# The last two draw from every component and weight what they find, as the bound itself does.
+#
+# **Check.** The identity holds to quadrature's precision for every example, and the two Monte Carlo functions meet quadrature within their own standard errors.
+
+# %%
+log_experts = gaussians.log_density(z.unsqueeze(1), loc, scale)  # (grid, expert, example)
+jsd = (q.weights * integrate(log_experts.exp() * (log_experts - log_q.unsqueeze(1)))).sum(0)
+needed = integrate(log_q.exp() * (log_q - gaussians.log_prior(z)))
+paid = mean_kl(q)
+
+torch.testing.assert_close(paid, needed + jsd)
+assert (jsd >= 0).all()
+assert (jsd <= math.log(3)).all()
+
+estimated_needed, needed_error = kl_of_mixture(q, 500, generator)
+estimated_jsd, jsd_error = jensen_shannon(q, 500, generator)
+assert ((estimated_needed - needed).abs() < 5 * needed_error).all()
+assert ((estimated_jsd - jsd).abs() < 5 * jsd_error).all()
+assert ((paid - needed) / needed_error).max() > 20, "the average is not the mixture's rate"
+
+# %% tags=["remove-cell"]
+glue("paid", f"{paid.mean():.2f}", display=False)
+glue("needed", f"{needed.mean():.2f}", display=False)
+glue("jsd", f"{jsd.mean():.2f}", display=False)
+glue("jsd_max", f"{jsd.max():.2f}", display=False)
+glue("log_three", f"{math.log(3):.2f}", display=False)
+
+# %% [markdown]
+# Over the batch the average of the rates pays {glue:text}`paid` nats where the mixture needs {glue:text}`needed`; the remaining {glue:text}`jsd` are disagreement, {glue:text}`jsd_max` for the most divided example and at most $\log 3=$ {glue:text}`log_three` for any.
+# The picture pulls equal experts apart and watches the disagreement fill up.
+
+# %% tags=["remove-input"]
+distance = torch.linspace(0, 8, 81)
+points = torch.linspace(-8, 40, 2001)
+ends = {}
+fig, ax = plt.subplots()
+for experts, color in ((2, "C0"), (3, "C1"), (5, "C2")):
+    centres = torch.arange(experts)[:, None, None] * distance[:, None]  # (expert, distance, 1)
+    apart = mixture(centres, torch.ones_like(centres))
+    log_apart = gaussians.log_density(points[:, None, None, None], apart.loc, apart.scale)
+    surplus = log_apart - apart.log_density(points[:, None, None].expand(-1, 81, 1)).unsqueeze(1)
+    curve = torch.trapezoid(log_apart.exp() * surplus, points, dim=0).mean(0)
+    ax.axhline(math.log(experts), color=color, lw=1, ls=":")
+    ax.plot(distance, curve, color=color)
+    ends[rf"$K={experts}$"] = (8, float(curve[-1]), color)
+ax.set(xlabel="distance between neighbouring experts, in standard deviations", ylabel="JSD in nats", ylim=(0, 1.8),
+       title=r"Disagreement is overpaid, by $\log K$ at most")
+plots.label_ends(ax, ends)
+plt.show()
+
+# %% [markdown]
+# Replace the rate of the mixture by the average, and the bound becomes the **component-averaged ELBO** $\sum_k w_k\ELBO(q_k)$: the twin of the last section.
+# By {prf:ref}`lem-compensation` it is lower than the mixture's ELBO by exactly the Jensen--Shannon divergence, so it is a bound on $\log p(x)$ too.
+# What it costs is not tightness alone: maximising it also pushes the experts towards each other, since disagreement is charged.
+#
+# The MMVAE of {cite:t}`shi2019` uses the mixture's density, the released code of {cite:t}`sutter2021` charges the average, and both go by the name MMVAE.
+# In our model file the difference is one argument:
+
+# %% tags=["remove-input"]
+show(mmvae)
+
+# %%
+averaged = powerset_elbo(q_one, score, generator).elbo()  # one sample per expert, average rate
+standard_error = ((averaged.var() + stratified.var()) / samples).sqrt()
+assert abs(stratified.mean() - averaged.mean() - jsd[divided]) < 4 * standard_error
+assert jsd[divided] > 10 * standard_error
+
+# %% [markdown]
+# ## A mixture cannot sharpen
+#
+# Two witnesses who saw different things know more together than either alone.
+# The product says so, as its precisions add.
+# A mixture cannot.
+#
+# ::::{prf:lemma} No sharpening
+# :label: lem-no-sharpening
+#
+# In each dimension, the variance of $\bar q$ is at least $\sum_kw_k\sigma_k^2\ge\min_k\sigma_k^2$.
+# And with the exact posterior in the place of $p$,
+#
+# $$
+# \KL{\bar q}{p(z\mid x)} \;\ge\; \min_k\KL{q_k}{p(z\mid x)} - \log K .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# The law of total variance: the variance of $\bar q$ is the average of the experts' variances plus the variance of their means.
+# The inequality is {prf:ref}`lem-compensation` with the average on the left replaced by its smallest term, and the Jensen--Shannon divergence by its largest value.
+# :::
+#
+# The left side is the gap of the mixture's bound, by {prf:ref}`lem-elbo-gap`.
+# So mixing $K$ experts beats the best of them by $\log K$ nats at most, however many modalities agree.
+#
+# How large is the gap when every expert is exact?
+# We give the mixture every advantage: for each example by itself, the best weights there are.
+# The gap is convex in the weights, and mirror descent finds its minimum.
+
+# %%
+evidence = oracle.log_evidence(batch)
+log_posterior = log_joint - evidence
+
+
+def gap(q):
+    """KL(mixture || exact posterior) for every example, by quadrature, in nats."""
+    return integrate(q.log_density(z).exp() * (q.log_density(z) - log_posterior))
+
+
+torch.testing.assert_close(gap(q), evidence - elbo)  # measured against the joint evidence
+
+best = q
+for _ in range(100):
+    slope = integrate(log_experts.exp() * (best.log_density(z) - log_posterior).unsqueeze(1))
+    best = best._replace(weights=(best.weights.log() - slope).softmax(0))
+slope = integrate(log_experts.exp() * (best.log_density(z) - log_posterior).unsqueeze(1))
+improvable = ((best.weights * slope).sum(0) - slope.min(0).values).max()
+assert improvable < 0.02  # by convexity, no weights can gain more than this for any example
+
+# %%
+alone = torch.stack([oracle.gap(batch, loc[k], scale[k].square().diag_embed()) for k in range(3)])
+pooled_loc, pooled_scale = product(loc, scale, torch.ones(1, 3), prior_exponent=1.0 - 3)
+of_product = oracle.gap(batch, pooled_loc[0], pooled_scale[0].square().diag_embed())
+
+assert of_product.max() < 1e-12  # the product of the same experts closes the gap
+assert gap(best).min() > 0.1, "no weights come near to it, for any example"
+assert (gap(best) >= alone.min(0).values - math.log(3)).all()
+assert (gap(best) < gap(q)).all()
+
+# %% tags=["remove-cell"]
+glue("gap_equal", f"{gap(q).mean():.2f}", display=False)
+glue("gap_best", f"{gap(best).mean():.2f}", display=False)
+glue("gap_best_least", f"{gap(best).min():.2f}", display=False)
+glue("gap_alone", f"{alone.min(0).values.mean():.2f}", display=False)
+assert 0 < (alone.min(0).values - gap(best)).mean() < 0.05  # "hardly less"
+
+# %% [markdown]
+# The mixture with equal weights loses {glue:text}`gap_equal` nats per example against the joint evidence.
+# The best weights lose {glue:text}`gap_best` on average and {glue:text}`gap_best_least` at least, hardly less than the one best expert of each example, {glue:text}`gap_alone`.
+# The product of the same experts, with $a=1-M$, loses nothing.
+#
+# One example shows why: no weighted sum of three wide curves is a narrow one.
+
+# %% tags=["remove-input"]
+fig, ax = plt.subplots()
+window = grid.abs() < 3.2
+curves = [(log_experts[:, k, divided], "0.6", None) for k in range(3)]
+curves += [(log_q[:, divided], "C1", "mixture"), (log_posterior[:, divided], "C0", "product = posterior")]
+for log_density, color, label in curves:
+    height = log_density.exp()
+    ax.plot(grid[window], height[window], color=color, lw=1 if label is None else None)
+    if label:
+        peak = int(height.argmax())
+        ax.annotate(label, (grid[peak], height[peak]), xytext=(0, 4), textcoords="offset points", color=color, ha="center")
+ax.set(xlabel="$z$", ylabel="density", ylim=(0, 1.08), title="A mixture is as wide as its experts, what they know together is not")
+plt.show()
+
+# %% [markdown]
+# ## What the bounds ask of an expert
+#
+# We have fed the mixture exact unimodal posteriors.
+# Its bounds would not have chosen them: each expert is scored on all modalities, of which it has seen one.
+#
+# ::::{prf:lemma} Borrowed confidence
+# :label: lem-borrowed-confidence
+#
+# Let the data come from the model, and let $q_m$ depend on $x$ through $x_m$ only.
+# On average over data, the component-averaged ELBO is largest at
+#
+# $$
+# q_m(z)\;\propto\;\exp\E\big[\log p(z\mid x)\,\big|\,x_m\big] .
+# $$
+#
+# On the oracle this expert has the mean of $p(z\mid x_m)$ and the covariance of $p(z\mid x)$.
+# ::::
+#
+# :::{prf:proof}
+# By {prf:ref}`lem-elbo-gap` the averaged bound misses $\log p(x)$ by $\sum_mw_m\KL{q_m}{p(z\mid x)}$.
+# Average the term of $m$ over all $x$ that share $x_m$: since $q_m$ is the same for all of them, the average is $\E_{q_m}\big[\log q_m(z)-\E[\log p(z\mid x)\mid x_m]\big]$, a divergence from the density above plus a constant.
+# On the oracle, $p(z\mid x)=\N(\mu(x),\Sigma)$ with a fixed $\Sigma$, so $\E[\log p(z\mid x)\mid x_m]$ is, up to a constant, the log-density of $\N(\E[\mu(x)\mid x_m],\Sigma)$.
+# And $\E[\mu(x)\mid x_m]=\E\big[\E[z\mid x]\mid x_m\big]=\E[z\mid x_m]$.
+# :::
+#
+# So under this bound each expert of the oracle ends up as sure of itself as if it had seen everything.
+# Over-confidence is not a privilege of products: there it came from counting the prior too often, here it comes from being scored on what one cannot know.
+#
+# **Check.** We scale the experts' widths by a common factor and look for the best one, on enough data to tell.
+
+# %%
+many = oracle.sample(4 * samples, generator)
+many_loc, many_scale = oracle.unimodal_posteriors(many)
+joint_scale = oracle.posterior(many)[1].sqrt().squeeze()
+
+
+def averaged_gap(scale):
+    """By how much the component-averaged ELBO misses the evidence, per example, in nats."""
+    covariances = scale.square().diag_embed()
+    return torch.stack([oracle.gap(many, many_loc[k], covariances[k]) for k in range(3)]).mean(0)
+
+
+borrowed = averaged_gap(joint_scale.expand_as(many_scale))
+narrower, wider = (f * joint_scale.expand_as(many_scale) for f in (0.9, 1.1))
+for other in (many_scale, narrower, wider):
+    loss = averaged_gap(other) - borrowed
+    assert loss.mean() > 4 * loss.std() / len(loss) ** 0.5
+
+# %% tags=["remove-cell"]
+glue("averaged_exact", f"{averaged_gap(many_scale).mean():.2f}", display=False)
+glue("averaged_borrowed", f"{borrowed.mean():.2f}", display=False)
+glue("joint_width", f"{100 * joint_scale / many_scale.mean():.0f}", display=False)
+
+# %% tags=["remove-input"]
+factors = torch.linspace(0.35, 1.2, 35)
+names = oracle.modalities
+
+
+def mean_gap(width, subset_of):
+    """Gap to the posterior given `subset_of(name)`, averaged over experts and examples."""
+    covariances = (width * scale).square().diag_embed()
+    return sum(oracle.gap(batch, loc[k], covariances[k], subset_of(n)).mean() for k, n in enumerate(names)) / 3
+
+
+of_mixture = torch.stack([gap(mixture(loc, f * scale)).mean() for f in factors])
+of_average = torch.stack([mean_gap(f, lambda name: names) for f in factors])
+of_answer = torch.stack([mean_gap(f, lambda name: [name]) for f in factors])
+curves = ((of_average, "averaged bound", "C1"), (of_mixture, "mixture's bound", "C2"), (of_answer, "answer from $x_m$", "C0"))
+
+fig, ax = plt.subplots()
+ends = {}
+for curve, label, color in curves:
+    ax.plot(factors, curve, color=color)
+    ax.plot(factors[curve.argmin()], curve.min(), "o", color=color, clip_on=False)
+    ends[label] = (1.2, float(curve[-1]), color)
+ax.set(xlabel="width of the experts / width of $p(z|x_m)$", ylabel="nats lost per example", ylim=(0, None),
+       title="Both bounds want experts narrower than what they stand for")
+plots.label_ends(ax, ends)
+plt.show()
+
+# %% tags=["remove-cell"]
+assert of_mixture.argmin() < of_average.argmin() < of_answer.argmin()  # "narrower still", "left of one"
+assert abs(factors[of_answer.argmin()] - 1) < 0.02
+
+# %% [markdown]
+# The averaged bound misses {glue:text}`averaged_exact` nats with exact experts and {glue:text}`averaged_borrowed` with experts as narrow as the joint posterior, here {glue:text}`joint_width` per cent of their own width.
+# The bound of the mixture itself asks for experts narrower still, since their mixture is wider than each of them.
+# Either way the answer from $x_m$ alone is no longer $p(z\mid x_m)$: the dots lie left of the factor one, where the third curve has its zero.
+
+# %% [markdown]
+# ## Two abstract means
+#
+# An **abstract mean** of densities applies a function, averages, applies the inverse, and normalises {cite:p}`nielsen2019`:
+#
+# $$
+# \operatorname{mean}_f(z)\;\propto\;f^{-1}\Big(\sum_k w_k\,f\big(q_k(z)\big)\Big) .
+# $$
+#
+# The identity gives the arithmetic mean, which is the mixture and needs no normalising; the logarithm gives the geometric mean, $\prod_kq_k^{w_k}$ normalised.
+# {cite:t}`sutter2021` place MMVAE at the first and MVAE at the second.
+# Mind the exponents: those of a mean sum to one, those of MVAE's product are all one.
+# The product of $K$ experts, before any prior, is the $K$-th power of their equally weighted geometric mean: same centre, a $K$-th of the variance.
+# It sharpens because it is *not* a mean; {doc}`/chapters/aggregation/kl_barycenters` takes this up.
+
+# %%
+def abstract_mean(f, inverse):
+    """Equally weighted abstract mean of the experts on the grid, normalised."""
+    values = inverse(f(log_experts.exp()).mean(1))
+    return values / integrate(values)
+
+
+weights = torch.full((1, 3), 1 / 3)
+geometric = log_pool(loc, scale, weights)
+plain = product(loc, scale, torch.ones(1, 3), prior_exponent=0.0)
+
+torch.testing.assert_close(abstract_mean(lambda v: v, lambda v: v), log_q.exp())
+on_grid = gaussians.log_density(z, geometric[0][0], geometric[1][0]).exp()
+torch.testing.assert_close(abstract_mean(torch.log, torch.exp), on_grid)
+torch.testing.assert_close(plain[0], geometric[0])
+torch.testing.assert_close(plain[1].square(), geometric[1].square() / 3)
+assert (plain[1] < 0.6 * geometric[1]).all(), "the product is not the geometric mean"
+
+# %% [markdown]
+# ## When a modality is missing
+#
+# The mixture drops the experts that have seen nothing and shares their weight evenly among the others.
+# With the missing modalities scored as zero, {eq}`eq-stratified` is then the ELBO of a density that was built from $x_S$ alone, on $\log p(x_S)$: one valid bound for each example, whatever it lacks.
+# And translation is in the objective, as every expert's sample has to explain every observed modality: $M^2$ reconstructions, where MVAE with $k=0$ scores $2M$.
+
+# %%
+model = build("mmvae")
+observed = torch.tensor([True, False, True])[:, None].expand(3, 256)
+unread = torch.where(observed[..., None], loc, torch.nan)
+without_sound = model.aggregator(unread, scale, observed)
+torch.testing.assert_close(without_sound.weights[:, 0], torch.tensor([0.5, 0.0, 0.5]))
+
+seen = {name: batch[name] for name in ("image", "text")}
+log_seen = oracle.log_likelihood(seen)(z).sum(0) + gaussians.log_prior(z)
+log_mixture = without_sound.log_density(z)
+bound = integrate(log_mixture.exp() * (log_seen - log_mixture))
+score_seen = oracle.log_likelihood(seen)
+estimate = torch.stack(
+    [model.objective(without_sound, score_seen, generator).elbo() for _ in range(500)]
+)
+assert ((estimate.mean(0) - bound).abs() < 5 * estimate.std(0) / 500**0.5).all()
+assert (bound < oracle.log_evidence(seen)).all(), "a bound on what was seen"
+
+# %% [markdown]
+# ## Conventions
+#
+# | MMVAE | paper {cite:p}`shi2019` | official code | MultiVae 1.0.3 | here |
+# |---|---|---|---|---|
+# | experts | not known to us | not known to us | Laplace or normal | normal |
+# | prior | not known to us | learned, by a flag | Laplace, learned scale | $\N(0,I)$, no expert of the mixture |
+# | likelihood scale | not known to us | by its tracker, 0.1 as released where 0.75 was meant | set by the user | a property of the likelihood |
+# | reduction | not known to us | not known to us | sum over dimensions, *sum* over the batch | sum over dimensions, per example; the caller averages |
+# | $\beta$ | not known to us | not known to us | accepted and not used | an argument of `elbo` |
+# | samples per expert | importance samples, number not known to us | 30 | 10 by default | one |
+# | divergence | density of the mixture | not known to us | density of the mixture | density of the mixture; `averaged=True` for the average |
+#
+# The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and belong to a later chapter; with one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.
+
+# %% [markdown]
+# ## Exercises
+#
+# ::::{exercise}
+# :label: ex-unequal-weights
+# For which experts and weights is the Jensen--Shannon divergence as large as the entropy of the weights, and how close do two unit Gaussians at distance eight come, with weights $0.9$ and $0.1$?
+# ::::
+#
+# ::::{solution} ex-unequal-weights
+# :class: dropdown
+# The proof loses something only in $\bar q\ge w_kq_k$, which is an equality wherever no other expert puts any mass.
+# So the value is attained exactly by experts with disjoint supports, which Gaussians never have.
+# At distance eight they come within a thousandth of a nat, and the entropy of these weights is well below $\log 2$.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+uneven = mixture(torch.tensor([0.0, 8.0])[:, None, None], torch.ones(2, 1, 1))
+uneven = uneven._replace(weights=torch.tensor([[0.9], [0.1]]))
+line = torch.linspace(-8, 16, 4001)
+log_parts = gaussians.log_density(line[:, None, None, None], uneven.loc, uneven.scale)
+inside = log_parts.exp() * (log_parts - uneven.log_density(line[:, None, None]).unsqueeze(1))
+divergence = (uneven.weights * torch.trapezoid(inside, line, dim=0)).sum()
+entropy = -(uneven.weights * uneven.weights.log()).sum()
+assert 0 < entropy - divergence < 1e-3
+assert entropy < 0.5 * math.log(2)
+
+# %% [markdown]
+# ::::{exercise}
+# :label: ex-useless-expert
+# Add a fourth modality that is pure noise, and its exact unimodal posterior as a fourth expert.
+# What do the product with $a=1-|S|$ and the mixture make of it?
+# ::::
+#
+# ::::{solution} ex-useless-expert
+# :class: dropdown
+# Its posterior is the prior.
+# The product multiplies it in and divides it out again, and does not change.
+# The mixture hands it a quarter of the samples, and its bound drops.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+four_loc = torch.cat([loc, torch.zeros(1, 256, 1)])
+four_scale = torch.cat([scale, torch.ones(1, 256, 1)])
+of_four = product(four_loc, four_scale, torch.ones(1, 4), prior_exponent=1.0 - 4)
+torch.testing.assert_close(of_four[0], pooled_loc)
+torch.testing.assert_close(of_four[1], pooled_scale)
+assert (gap(mixture(four_loc, four_scale)) - gap(q)).mean() > 0.1

@@ -1,0 +1,626 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # MoPoE: a mixture, over all subsets, of products
+#
+# MVAE trusts the product of all experts and has to be taught what to do without some of them.
+# MMVAE trusts each expert alone and never learns to add two of them up.
+# MoPoE {cite:p}`sutter2021` takes the product within every subset, and a mixture over the subsets, so that whatever happens to be observed at test time was trained.
+# The paper supports it by three lemmas.
+# We prove all three, hold each against exact numbers, and find that the third one's proof and its wording belong to two different objectives, of which the released code optimises the cheaper.
+
+# %% tags=["parameters", "remove-cell"]
+profile = "quick"
+seed = 0
+
+# %% tags=["remove-cell"]
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from myst_nb import glue
+
+from multielbo import barycenters, gaussians, objectives, plots, subsets
+from multielbo.aggregators import Aggregator, product_of_experts
+from multielbo.book import check_profile
+from multielbo.mixtures import Posteriors
+from multielbo.models import build
+from multielbo.models.mmvae import mmvae
+from multielbo.models.mopoe import mopoe
+from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
+from multielbo.oracle import LinearGaussian
+from multielbo.show import show
+
+check_profile(profile)
+plots.use_style()
+torch.set_default_dtype(torch.float64)
+generator = torch.Generator().manual_seed(seed)
+samples = {"quick": 40_000, "laptop": 200_000, "full": 1_000_000}[profile]
+
+# %% [markdown]
+# ## The definition
+#
+# Let the family of subsets be
+#
+# $$
+# \mathcal P=\{S:\ \emptyset\ne S\subseteq\{1,\dots,M\}\}, \qquad K=|\mathcal P|=2^M-1 ,
+# $$ (eq-powerset)
+#
+# kept as a matrix with a row for each subset and a column for each modality.
+
+# %% tags=["remove-input"]
+show(subsets.powerset)
+
+# %%
+family = subsets.powerset(5)
+assert family.shape == (2**5 - 1, 5)
+assert len(family.unique(dim=0)) == 31, "no subset may come twice"
+assert family.any(1).all(), "the empty subset has nothing to pool"
+assert family[-1].all(), "the full set comes last"
+
+# %% [markdown]
+# ::::{prf:definition} MoPoE; Definition 1 of {cite:t}`sutter2021`
+# :label: def-mopoe
+#
+# From unimodal posteriors $q_m(z)=q(z\mid x_m)$ build, for every $S\in\mathcal P$, the product
+#
+# $$
+# q_S(z)\propto\prod_{m\in S} q_m(z) ,
+# \qquad\text{and}\qquad
+# \bar q(z)=\sum_{S\in\mathcal P} w_S\,q_S(z) ,
+# \qquad w_S=\tfrac1K .
+# $$
+#
+# The objective is the ELBO of the mixture $\bar q$ on the evidence of *all* modalities,
+#
+# $$
+# \ELBO(\bar q)=\E_{\bar q}\Big[\sum_{m=1}^M\log p(x_m\mid z)\Big]-\KL{\bar q}{p} .
+# $$
+# ::::
+#
+# Note what is reconstructed: every subset's latents have to explain all $M$ modalities, also those that the subset has not seen.
+
+# %% [markdown]
+# ## Two older models, one argument away
+#
+# Nothing in the definition needs the family to be the whole power set.
+# With the full set alone it is a product of experts under the joint ELBO, and with the singletons alone a mixture of experts.
+# In code that is literally one argument.
+
+# %%
+def mixture_of_products(family):
+    return Aggregator(product_of_experts(prior_expert=False), family=family)
+
+
+oracle = LinearGaussian.random(
+    dict.fromkeys(("image", "sound", "text", "depth", "touch"), 2), latent_dim=1, noise=1.4, generator=generator
+)
+batch = oracle.sample(48, generator)
+loc, scale = oracle.unimodal_posteriors(batch)  # the exact p(z | x_m) play the encoders
+log_likelihood = oracle.log_likelihood(batch)
+
+
+def bound(q, objective):
+    return objective(q, log_likelihood, torch.Generator().manual_seed(1)).elbo()
+
+
+all_of_them = mixture_of_products(subsets.full_set)(loc, scale)
+each_alone = mixture_of_products(subsets.singletons)(loc, scale)
+q = mixture_of_products(subsets.powerset)(loc, scale)
+
+torch.testing.assert_close(bound(all_of_them, mixture_elbo), bound(all_of_them, joint_elbo), rtol=0, atol=0)
+for objective, model in [(mixture_elbo, mmvae(averaged=True)), (stratified_elbo, build("mmvae"))]:
+    torch.testing.assert_close(bound(each_alone, objective), bound(model.aggregator(loc, scale), model.objective), rtol=0, atol=0)
+assert not torch.allclose(bound(q, mixture_elbo), bound(each_alone, mixture_elbo))
+
+# %% [markdown]
+# Equal to the last bit, with the same random numbers.
+# Two honest footnotes belong to this.
+# The MVAE that is a special case here is the one of the paper's comparison, a product under its joint ELBO; the sub-sampled sum and the prior expert of {cite:t}`wu2018`, in {doc}`/chapters/aggregation/product_of_experts`, are something else.
+# And of the two MMVAE objectives above, {cite:t}`shi2019` use the second, with the density of the mixture.
+
+# %% [markdown]
+# ## Lemma 1: averaged bounds miss by averaged divergences
+#
+# ::::{prf:lemma} Lemma 1 of {cite:t}`sutter2021`
+# :label: lem-mopoe-1
+#
+# For any densities $q_S$ and weights $w_S$ that sum to one,
+#
+# $$
+# \log p(x)=\sum_S w_S\,\ELBO(q_S)+\sum_S w_S\,\KL{q_S}{p(z\mid x)} .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# {prf:ref}`lem-elbo-gap` holds for every $q_S$: $\log p(x)=\ELBO(q_S)+\KL{q_S}{p(z\mid x)}$.
+# Multiply by $w_S$ and add up; the left side does not depend on $S$, and the weights sum to one.
+# :::
+#
+# It follows that $\sum_S w_S\,\ELBO(q_S)\le\log p(x)$, and that at fixed decoders *maximising this sum over the encoders is the same as minimising the convex combination of divergences*, the paper's equation 5.
+# Keep the second half in mind.
+#
+# **Check.** The oracle knows every term in closed form.
+
+# %%
+covariance = torch.diag_embed(q.scale.square())
+elbos = torch.stack([oracle.elbo(batch, q.loc[k], covariance[k]) for k in range(31)])  # (K, B)
+gaps = torch.stack([oracle.gap(batch, q.loc[k], covariance[k]) for k in range(31)])
+evidence = oracle.log_evidence(batch)
+
+powerset_bound = (q.weights * elbos).sum(0)
+convex_combination = (q.weights * gaps).sum(0)
+torch.testing.assert_close(powerset_bound + convex_combination, evidence)
+
+names = [[n for n, seen in zip(oracle.modalities, row, strict=True) if seen] for row in family]
+own = torch.stack([oracle.elbo(batch, q.loc[k], covariance[k], names[k]) for k in range(31)])
+assert ((q.weights * own).sum(0) - powerset_bound).min() > 1.0, "scoring only a subset's own members is another bound"
+
+# %% [markdown]
+# The wrong twin is the tempting one: if each subset reconstructs only what it has seen, as in MVAE, each term bounds a different evidence, and their average is a bound on none.
+
+# %% [markdown]
+# ## Lemma 2: the mixture's objective is a bound
+#
+# ::::{prf:lemma} Lemma 2 of {cite:t}`sutter2021`
+# :label: lem-mopoe-2
+#
+# $\ELBO(\bar q)\le\log p(x)$, with gap $\KL{\bar q}{p(z\mid x)}$.
+# ::::
+#
+# :::{prf:proof}
+# Each $q_S$ is a density: it is non-negative and normalised.
+# So $\bar q$ is non-negative and $\int\bar q=\sum_S w_S=1$.
+# {prf:ref}`lem-elbo-gap` asks for nothing else.
+# :::
+#
+# The proof is one line because the work is hidden in the word *normalised*.
+#
+# **Check.** Our oracle has a single latent dimension, so an integral over $z$ is a sum over a fine grid, exact to machine precision for these smooth densities.
+
+# %%
+grid = torch.linspace(-9.0, 9.0, 901)[:, None, None].expand(-1, 48, 1)  # (grid, B, D)
+dz = grid[1, 0, 0] - grid[0, 0, 0]
+
+
+def integrate(values):
+    return values.sum(0) * dz
+
+
+mean, exact_covariance = oracle.posterior(batch)
+log_posterior = gaussians.log_density(grid, mean, exact_covariance.diagonal().sqrt().expand_as(mean))
+log_joint = gaussians.log_prior(grid) + log_likelihood(grid).sum(0)
+log_mixture = q.log_density(grid)
+
+mixture_bound = integrate(log_mixture.exp() * (log_joint - log_mixture))
+mixture_gap = integrate(log_mixture.exp() * (log_mixture - log_posterior))
+torch.testing.assert_close(mixture_bound + mixture_gap, evidence)
+assert mixture_gap.min() > 0.01
+
+unimodal = gaussians.log_density(grid[:, None], loc, scale)  # (grid, M, B)
+unnormalised = torch.logsumexp(family.double() @ unimodal, 1) - math.log(31)
+false_bound = integrate(log_mixture.exp() * (log_joint - unnormalised))
+assert (false_bound > evidence).any(), "forgetting to normalise the products must break the bound"
+
+# %% [markdown]
+# ## Lemma 3: what it proves, and what it says
+#
+# ::::{prf:lemma} Lemma 3 of {cite:t}`sutter2021`, the inequality
+# :label: lem-mopoe-3
+#
+# With $\mathrm{JSD}=\sum_S w_S\,\KL{q_S}{\bar q}$,
+#
+# $$
+# \ELBO(\bar q)=\sum_S w_S\,\ELBO(q_S)+\mathrm{JSD},
+# \qquad
+# 0\le\mathrm{JSD}\le-\sum_S w_S\log w_S=\log K .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# Expectations under $\bar q$ are averages of expectations under the $q_S$, so the two bounds have the same reconstruction and differ in their rates, $\KL{\bar q}{p}$ against $\sum_S w_S\KL{q_S}{p}$.
+# By the compensation identity, {prf:ref}`lem-compensation`, the second exceeds the first by the Jensen-Shannon divergence.
+# That is a sum of divergences, hence non-negative.
+# And $\bar q\ge w_S\,q_S$ at every $z$ gives $\KL{q_S}{\bar q}\le-\log w_S$.
+# :::
+#
+# The paper obtains the inequality from the convexity of $t\log t$; the compensation identity says in addition what the difference is.
+
+# %%
+log_components = gaussians.log_density(grid[:, None], q.loc, q.scale)  # (grid, K, B)
+divergences = integrate(log_components.exp() * (log_components - log_mixture[:, None]))  # (K, B)
+jensen_shannon = (q.weights * divergences).sum(0)
+
+torch.testing.assert_close(mixture_bound, powerset_bound + jensen_shannon)
+assert 0 < jensen_shannon.min() and jensen_shannon.max() < math.log(31)
+assert (divergences <= math.log(31) + 1e-12).all(), "each term obeys the bound by itself"
+assert divergences.max() > math.log(5), "log M, the number of modalities, would not do"
+
+# %% [markdown]
+# The published lemma reads: *maximising* the MoPoE objective *minimises* the convex combination of divergences.
+# Its proof shows the inequality.
+# From "the objective lies above another one" it does not follow that the two have the same maximiser, and they have not.
+#
+# The shortest counterexample has two components.
+# Cut the exact posterior at its mean, and let $q_1$ be its left half and $q_2$ its right half, each normalised.
+
+# %%
+centred = torch.linspace(-8.0, 8.0, 1600)  # symmetric, and without the point zero
+step = centred[1] - centred[0]
+posterior = gaussians.log_density(centred[:, None], torch.zeros(1), torch.ones(1)).exp()
+halves = torch.stack([2 * posterior * (centred < 0), 2 * posterior * (centred > 0)])
+mixed = halves.mean(0)
+
+gap_of_mixture = (mixed * (mixed / posterior).log()).sum() * step
+average_gap = torch.special.xlogy(halves, halves / posterior).sum(1).mean() * step
+torch.testing.assert_close(gap_of_mixture, torch.tensor(0.0), atol=1e-12, rtol=0)
+torch.testing.assert_close(average_gap, torch.tensor(math.log(2)))
+
+# %% [markdown]
+# The mixture *is* the posterior, so Definition 1 is at its maximum; the convex combination is $\log 2$, although both components could have been the posterior itself and made it zero.
+# With MoPoE's own family the same happens, only less drastically.
+# We multiply all experts' standard deviations by one factor and look where each bound peaks.
+
+# %%
+factors = torch.linspace(0.3, 2.2, 77)
+low, high = [], []
+for factor in factors:
+    scaled = mixture_of_products(subsets.powerset)(loc, factor * scale)
+    blur = torch.diag_embed(scaled.scale.square())
+    own_gaps = torch.stack([oracle.gap(batch, scaled.loc[k], blur[k]) for k in range(31)])
+    low.append((evidence - (scaled.weights * own_gaps).sum(0)).mean())
+    log_scaled = scaled.log_density(grid)
+    high.append((evidence - integrate(log_scaled.exp() * (log_scaled - log_posterior))).mean())
+low, high = torch.stack(low), torch.stack(high)
+
+peak_low, peak_high = int(low.argmax()), int(high.argmax())
+assert ((high - low) > 0).all() and ((high - low) < math.log(31)).all()
+assert peak_high < peak_low, "the mixture prefers sharper, more different components"
+assert low[peak_low] - low[peak_high] > 0.005
+
+# %% tags=["remove-cell"]
+glue("jsd_mean", f"{jensen_shannon.mean():.2f}", display=False)
+glue("log_subsets", f"{math.log(31):.2f}", display=False)
+glue("peak_low", f"{factors[peak_low]:.2f}", display=False)
+glue("peak_high", f"{factors[peak_high]:.2f}", display=False)
+glue("lost_at_peak", f"{low[peak_low] - low[peak_high]:.3f}", display=False)
+
+# %% tags=["remove-input"]
+fig, ax = plt.subplots(figsize=(6.4, 3.6))
+top, bottom = plots.colour("mmvae"), plots.colour("mopoe")
+ax.axhline(evidence.mean(), color="0.3", lw=1, ls=":")
+ax.fill_between(factors, low, high, color="0.5", alpha=0.13, lw=0)
+for curve, peak, color in [(high, peak_high, top), (low, peak_low, bottom)]:
+    ax.plot(factors, curve, color=color)
+    ax.plot(factors[peak], curve[peak], "o", ms=6, color=color)
+    ax.vlines(factors[peak], low.min() - 1, curve[peak], color=color, lw=0.8, ls="--")
+ax.set(xlim=(0.3, 2.2), ylim=(float(low.min()) - 0.12, float(evidence.mean()) + 0.28),
+       xlabel="standard deviation of the experts / that of the exact $p(z|x_m)$", ylabel="nats per example",
+       title="One bound lies above the other, and peaks elsewhere")
+ax.annotate("evidence", (2.2, evidence.mean()), xytext=(-2, 4), textcoords="offset points", ha="right", color="0.3")
+ax.annotate(r"$\mathrm{ELBO}(\bar q)$", (factors[60], high[60]), xytext=(2, 8), textcoords="offset points", color=top)
+ax.annotate(r"$\sum_S w_S\,\mathrm{ELBO}(q_S)$", (factors[40], low[40]), xytext=(-4, -26), textcoords="offset points", color=bottom)
+ax.annotate("JSD", (factors[5], (low[5] + high[5]) / 2), color="0.35", ha="center", va="center")
+plt.show()
+
+# %% [markdown]
+# At the exact unimodal posteriors, factor one, the two bounds are {glue:text}`jsd_mean` nats apart, of at most $\log 31=$ {glue:text}`log_subsets`.
+# The average of the bounds peaks at factor {glue:text}`peak_low`, the mixture's own bound at {glue:text}`peak_high`; going there costs the convex combination {glue:text}`lost_at_peak` nats.
+# Maximising $\ELBO(\bar q)$ minimises the convex combination *minus* JSD: it rewards components for disagreeing.
+
+# %% [markdown]
+# ## What is optimised: one sample, averaged divergences
+#
+# The divergence of a mixture has no closed form.
+# The released code replaces it by the average over components, which has one, and draws a single latent per example:
+#
+# $$
+# \mathcal L_{\mathrm{MoPoE}}=\sum_{m=1}^M\log p(x_m\mid z)-\sum_S w_S\,\KL{q_S}{p},
+# \qquad z\sim\bar q .
+# $$ (eq-mopoe)
+#
+# The paper's equation 5 as an objective, which its appendix calls computationally much more expensive, draws one latent per subset:
+#
+# $$
+# \mathcal L_{\mathcal P}=\sum_S w_S\Big[\sum_{m=1}^M\log p(x_m\mid z_S)-\KL{q_S}{p}\Big],
+# \qquad z_S\sim q_S .
+# $$ (eq-powerset-elbo)
+
+# %% tags=["remove-input"]
+show(objectives.mixture_elbo, objectives.powerset_elbo)
+
+# %% [markdown]
+# ::::{prf:lemma} One sample or K
+# :label: lem-one-sample
+#
+# Write $\mu_S$ and $v_S$ for the mean and the variance of $\sum_m\log p(x_m\mid z)$ under $q_S$.
+# Both estimators have the expectation $\sum_S w_S\,\ELBO(q_S)$, and
+#
+# $$
+# \operatorname{Var}\mathcal L_{\mathrm{MoPoE}}=\sum_S w_S\,v_S+\sum_S w_S(\mu_S-\bar\mu)^2,
+# \qquad
+# \operatorname{Var}\mathcal L_{\mathcal P}=\sum_S w_S^2\,v_S ,
+# \qquad \bar\mu=\sum_S w_S\,\mu_S .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# The rates are equal and not random.
+# Drawing $z\sim\bar q$ is drawing $S$ with probability $w_S$ and then $z\sim q_S$, so $\E_{\bar q}[\,\cdot\,]=\sum_S w_S\E_{q_S}[\,\cdot\,]$, and the first variance is the law of total variance over $S$.
+# In the second the $z_S$ are independent.
+# :::
+#
+# So {eq}`eq-mopoe` and {eq}`eq-powerset-elbo` are *the same objective* with two estimators.
+# It is the convex combination of Lemma 1, for which the wording of Lemma 3 is true word for word.
+# The tighter bound that the proof of Lemma 3 is about is a third function, our `stratified_elbo` {eq}`eq-stratified` over the power set, and it decodes $K$ samples as well.
+#
+# **Check.** Means and variances of one example by integration, against the estimators' samples.
+
+# %%
+example = int(jensen_shannon.argmax())
+one = {name: x[example : example + 1].expand(samples, -1) for name, x in batch.items()}
+repeated = Posteriors(*(part[..., example : example + 1, :].expand(31, samples, 1) for part in (q.loc, q.scale)),
+                      torch.full((31, samples), 1 / 31), q.members[..., example : example + 1].expand(-1, -1, samples))
+
+log_lik = log_likelihood(grid).sum(0)[:, None]
+means = integrate(log_components.exp() * log_lik)[:, example]
+variances = integrate(log_components.exp() * log_lik**2)[:, example] - means**2
+between = means.var(correction=0)
+expected = {"one sample": variances.mean() + between, "one per subset": variances.mean() / 31}
+own_bound = {"one sample": powerset_bound, "one per subset": powerset_bound, "mixture density": mixture_bound}
+
+estimates = {
+    name: objective(repeated, oracle.log_likelihood(one), generator).elbo()
+    for name, objective in [
+        ("one sample", mixture_elbo), ("one per subset", powerset_elbo), ("mixture density", stratified_elbo)
+    ]
+}
+for name, values in estimates.items():
+    assert abs(values.mean() - own_bound[name][example]) < 4 * values.std() / samples**0.5
+for name, variance in expected.items():
+    squares = (estimates[name] - estimates[name].mean()).square()
+    assert abs(squares.mean() - variance) < 4 * squares.std() / samples**0.5
+
+standard_error = estimates["one per subset"].std() / samples**0.5
+distance = abs(estimates["one per subset"].mean() - mixture_bound[example])
+assert distance > 20 * standard_error, "the mixture's own bound is another number"
+assert between > 0.2 * variances.mean(), "forgetting the spread between subsets must show"
+
+# %% tags=["remove-cell"]
+ratio = expected["one sample"] / expected["one per subset"]
+glue("variance_ratio", f"{ratio:.0f}", display=False)
+glue("decodes_ratio", "31", display=False)
+glue("sd_one", f"{expected['one sample'].sqrt():.2f}", display=False)
+glue("sd_all", f"{expected['one per subset'].sqrt():.2f}", display=False)
+glue("between_share", f"{100 * between / expected['one sample']:.0f}", display=False)
+
+# %% tags=["remove-input"]
+fig, ax = plt.subplots(figsize=(6.4, 3.2))
+centre = float(powerset_bound[example])
+width = 4 * float(expected["one sample"].sqrt())
+bins = torch.linspace(centre - width, centre + 0.6 * width, 140).numpy()
+for name, color, label in [
+    ("one sample", plots.colour("mopoe"), "one sample per example"),
+    ("one per subset", plots.colour("powerset"), "one sample per subset"),
+    ("mixture density", plots.colour("mmvae"), "one per subset, mixture's density"),
+]:
+    height, _ = torch.histogram(estimates[name], torch.as_tensor(bins), density=True)
+    ax.stairs(height.numpy() ** 0.5, bins, color=color, fill=True, alpha=0.25)
+    ax.stairs(height.numpy() ** 0.5, bins, color=color, lw=1.4, label=label)
+ax.axvline(centre, color=plots.INK, lw=1, ls="--")
+ax.axvline(evidence[example], color="0.3", lw=1, ls=":")
+ax.annotate("evidence", (evidence[example], ax.get_ylim()[1]), xytext=(4, -12), textcoords="offset points", color="0.3")
+ax.legend(loc="upper left", fontsize=9)
+ax.set(xlabel="estimate for one example, nats", ylabel="square root of density", yticks=[],
+       title="Same mean, 31 times the decodes: one objective, two estimators")
+plt.show()
+
+# %% [markdown]
+# For this example one sample has standard deviation {glue:text}`sd_one` nats and one sample per subset {glue:text}`sd_all`.
+# The variance falls by a factor {glue:text}`variance_ratio` for {glue:text}`decodes_ratio` times the decodes: more than the samples alone would bring, because {glue:text}`between_share` percent of the one-sample variance lies between subsets, and visiting each subset once removes that part.
+# During training the same decodes could buy more examples instead, which is what the one-sample form does.
+# The paper's appendix trains with both and reports similar log-likelihoods; if its runs used the released objective, equal expectations are what one has to expect there.
+
+# %% [markdown]
+# ## How a batch is divided among the subsets
+#
+# The lemma needs $z\sim\bar q$.
+# The released code does not draw the subset: it gives the first $\lfloor B/K\rfloor$ examples of a batch to the first subset, and so on, and all that remain to the last, which is the full set.
+
+# %%
+def released_rows(examples, subsets):
+    rows = torch.full((subsets,), examples // subsets)
+    rows[-1] += examples % subsets
+    return rows
+
+
+def drawn_rows(examples, subsets):
+    """How often each component is chosen by `Posteriors.sample`: component k sits at k, almost without width."""
+    at = torch.arange(subsets, dtype=torch.float64)[:, None, None].expand(-1, examples, 1)
+    weights = torch.full((subsets, examples), 1 / subsets)
+    shelf = Posteriors(at, torch.full_like(at, 1e-6), weights, torch.ones(subsets, 1, examples, dtype=torch.bool))
+    return shelf.sample(generator).round().long().flatten().bincount(minlength=subsets)
+
+
+released, drawn = released_rows(256, 31), drawn_rows(256, 31)
+assert released.sum() == drawn.sum() == 256
+assert released[:-1].unique().tolist() == [8] and released[-1] == 16
+assert released_rows(30, 31)[-1] == 30, "a batch smaller than K goes to the full set altogether"
+counts = torch.stack([drawn_rows(256, 31) for _ in range(20)])
+assert (counts - 256 / 31).abs().max() < 1, "as often as the weight says, up to one"
+
+# %% tags=["remove-cell"]
+glue("released_each", f"{released[0]}", display=False)
+glue("released_full", f"{released[-1]}", display=False)
+glue("drawn_low", f"{counts.min()}", display=False)
+glue("drawn_high", f"{counts.max()}", display=False)
+
+# %% [markdown]
+# With the batch of 256 and the 31 subsets of PolyMNIST, each subset gets {glue:text}`released_each` examples and the full set {glue:text}`released_full`: double weight in the reconstruction, single weight in the divergence.
+# {ref}`An exercise <ex-remainder>` shows that this is no longer a bound, if only by a little.
+# Our `Posteriors.sample` draws systematically: one uniform number shifts a regular grid of $B$ points, every example still chooses with its own weights, and every subset gets {glue:text}`drawn_low` or {glue:text}`drawn_high` of them.
+#
+# The released code has a second convention that the text of the paper does not mention.
+# It adds the prior as an expert to the full set, and to no other subset.
+# That is a `product` whose prior exponent differs from row to row:
+
+# %%
+in_full_set = family.all(1).double()[:, None, None]
+as_released = barycenters.product(loc, scale, family, prior_exponent=in_full_set)
+with_prior = mopoe(prior_expert=True).aggregator(loc, scale)
+
+torch.testing.assert_close(as_released[0][:-1], q.loc[:-1])
+torch.testing.assert_close(as_released[0][-1], with_prior.loc[-1])
+assert (as_released[1][-1] < q.scale[-1]).all(), "the prior expert sharpens the full set"
+
+# %% [markdown]
+# ## What no encoder can do under this bound
+#
+# Every subset has to explain all modalities, and a subset does not know what the others hold.
+# How much does that cost at best?
+# Suppose data come from the model, and let $T$ be the modalities outside $S$.
+#
+# ::::{prf:lemma} The floor of a subset
+# :label: lem-subset-floor
+#
+# On the oracle, let $\Sigma_S$ be the posterior covariance given $x_S$, and $\Sigma$ that given all modalities.
+# For every encoder $q_S(z\mid x_S)$, of whatever shape,
+#
+# $$
+# \E\,\KL{q_S(z\mid x_S)}{p(z\mid x)}\ \ge\ \tfrac12\tr\big(\Sigma^{-1}\Sigma_S\big)-\tfrac D2 ,
+# $$
+#
+# with equality for $q_S=\N(\E[z\mid x_S],\ \Sigma)$ only.
+# ::::
+#
+# :::{prf:proof}
+# Hold $x_S$ fixed.
+# The left side is an average, over the $x_T$ that go with it, of reverse divergences to the experts $p(z\mid x_S,x_T)$, so {prf:ref}`lem-reverse-barycenter` applies with $p(x_T\mid x_S)$ for weights: the minimiser is their log-pool.
+# All these experts are Gaussian with the same covariance $\Sigma$, so the log-pool keeps $\Sigma$ and averages the means $\mu(x)$, and their average given $x_S$ is $\E[z\mid x_S]$.
+# There the objective is $\frac12\E\,(\mu(x)-\E[z\mid x_S])^\top\Sigma^{-1}(\mu(x)-\E[z\mid x_S])$.
+# By the law of total variance $\mu(x)$ varies around that average with covariance $\Sigma_S-\Sigma$, and $\frac12\tr(\Sigma^{-1}(\Sigma_S-\Sigma))$ is the floor.
+# :::
+#
+# So the average over $S$ of these floors is lost to the powerset sum whatever the encoders do, and by {prf:ref}`lem-mopoe-3` the mixture's own bound can win back at most $\log K$ of it.
+# Note also *which* encoder is best: one that is as sure of itself as if it had seen everything.
+
+# %%
+many = oracle.sample(samples, generator)
+spread = exact_covariance  # Sigma
+floors, best, honest, widths = [], [], [], []
+for subset in names:
+    subset_mean, subset_covariance = oracle.posterior(many, subset)
+    floors.append(0.5 * torch.trace(torch.linalg.solve(spread, subset_covariance)) - 0.5)
+    best.append(oracle.gap(many, subset_mean, spread))
+    honest.append(oracle.gap(many, subset_mean, subset_covariance))
+    widths.append(subset_covariance[0])
+floors, best, honest, widths = map(torch.stack, (floors, best, honest, widths))
+
+standard_error = best.std(1) / samples**0.5
+assert ((best.mean(1) - floors).abs() < 5 * standard_error + 1e-12).all()  # 31 comparisons at once
+wider = gaussians.kl(torch.zeros(1), widths.sqrt(), torch.zeros(1), spread.sqrt())  # same mean, other width
+torch.testing.assert_close(honest - best, wider[:, None].expand_as(best))
+assert (wider[:-1] > 0).all(), "the exact p(z | x_S) is not the best encoder"
+torch.testing.assert_close(floors[-1], torch.tensor(0.0), atol=1e-12, rtol=0)
+
+# %% tags=["remove-cell"]
+glue("floor_mean", f"{floors.mean():.2f}", display=False)
+glue("honest_mean", f"{honest.mean():.2f}", display=False)
+glue("floor_one", f"{floors[:5].mean():.2f}", display=False)
+glue("floor_four", f"{floors[-6:-1].mean():.2f}", display=False)
+
+# %% tags=["remove-input"]
+sizes = family.sum(1)
+fig, ax = plt.subplots(figsize=(6.4, 3.4))
+ends = {}
+for values, color, label in [
+    (honest.mean(1), "0.45", "exact $p(z|x_S)$"), (floors, plots.colour("mopoe"), "best encoder: the floor")
+]:
+    ax.plot(sizes + 0.0, values, "o", ms=4, color=color, alpha=0.45, mew=0)
+    line = torch.stack([values[sizes == size].mean() for size in range(1, 6)])
+    ax.plot(range(1, 6), line, color=color)
+    ax.annotate(label, (1.5, (line[0] + line[1]) / 2), xytext=(8, 2), textcoords="offset points", color=color)
+ax.set(xticks=range(1, 6), ylim=(0, None), xlabel="modalities in the subset", ylabel="nats per example",
+       title="Every subset pays for what it has not seen")
+plt.show()
+
+# %% [markdown]
+# With one modality of five, at least {glue:text}`floor_one` nats per example are lost; with four, {glue:text}`floor_four`.
+# Averaged over the power set no encoder gets below {glue:text}`floor_mean` nats, and the exact subset posteriors pay {glue:text}`honest_mean`.
+# {cite:t}`daunhawer2022` study this limit of sub-sampling in general; our statement is for the oracle, where nothing needs to be assumed about decoders.
+
+# %% [markdown]
+# ## Paper, released code, here
+#
+# | | paper | released code | here |
+# |---|---|---|---|
+# | **subsets** | the power set; how it counts the empty set is lost in the text at hand | non-empty | non-empty |
+# | **mixture weights** | equal | equal in the divergence; by position in the batch for the samples, the remainder to the full set | equal in both |
+# | **divergence** | of the mixture in Definition 1 | average over components | average over components, `mixture_elbo`; the mixture's own is `stratified_elbo` |
+# | **latents per example** | lost in the text at hand | one | one; one per subset with `powerset_elbo` |
+# | **prior expert** | not mentioned | full set only | `prior_expert`, for all subsets or none; off by default |
+# | **likelihood weights** | by the ratio of data dimensions | not known to us | an argument, ones by default |
+#
+# $\beta$, learning rates and likelihoods are in {doc}`/conventions`.
+
+# %% [markdown]
+# ## Exercises
+#
+# ::::{exercise}
+# :label: ex-remainder
+# Let the reconstruction use weights $w'_S$ and the divergence $w_S$, as the released split does.
+# Show that the maximum over all $q_S$ of $\sum_S\{w'_S\,\E_{q_S}\log p(x\mid z)-w_S\,\KL{q_S}{p}\}$ exceeds $\log p(x)$ unless $w'=w$ or $x$ says nothing about $z$.
+# How much is it for $B=256$ and $K=31$ on this oracle?
+# ::::
+#
+# ::::{solution} ex-remainder
+# :class: dropdown
+# With $\beta_S=w_S/w'_S$ the sum is $\sum_S w'_S\big\{\E_{q_S}\log p(x\mid z)-\beta_S\KL{q_S}{p}\big\}$, and $\sum_S w'_S\beta_S=1$.
+# Let $V(\beta)$ be the maximum of the braces over $q$.
+# It is a maximum of functions that are linear in $\beta$, hence convex, and by Jensen's inequality $\sum_S w'_S V(\beta_S)\ge V(1)=\log p(x)$.
+# Equality would need $V$ to be linear between the $\beta_S$; it is strictly convex wherever its maximiser moves with $\beta$.
+# That maximiser is $q\propto p(z)\,p(x\mid z)^{1/\beta}$, which gives $V(\beta)=\beta\log\int p(z)\,p(x\mid z)^{1/\beta}\mathrm dz$:
+# ::::
+
+# %% tags=["hide-input"]
+split = released / 256
+beta = (1 / 31) / split[:, None]
+tempered = gaussians.log_prior(grid)[:, None] + log_lik / beta
+best_value = (split[:, None] * beta * torch.logsumexp(tempered + dz.log(), 0)).sum(0)
+excess = best_value - evidence
+assert excess.min() > 0
+fair = torch.logsumexp(gaussians.log_prior(grid) + log_lik[:, 0] + dz.log(), 0)
+torch.testing.assert_close(fair, evidence)  # with beta = 1 everywhere nothing is exceeded
+print(f"beyond the evidence by {excess.mean():.3f} nats on average, {excess.max():.3f} at most")
+
+# %% [markdown]
+# ::::{exercise}
+# :label: ex-shi-equivalence
+# The paper's appendix shows that its objective with singletons agrees with the one of {cite:t}`shi2019`, $\frac1M\sum_m\E_{q_m}\big[\log\frac{p(x,z)}{\bar q(z)}\big]$.
+# Prove it, say which of our three estimators it is, and which it is not.
+# ::::
+#
+# ::::{solution} ex-shi-equivalence
+# :class: dropdown
+# $\ELBO(\bar q)=\int\bar q\log\frac{p(x,z)}{\bar q}\,\mathrm dz$, and $\bar q=\frac1M\sum_m q_m$ in front of the logarithm, and only there, is taken out of the integral.
+# The logarithm keeps the density of the whole mixture, so this is `stratified_elbo`; `mixture_elbo` and `powerset_elbo` have $\log q_m$ in its place and are lower by the Jensen-Shannon divergence:
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+log_singles = gaussians.log_density(grid[:, None], loc, scale)
+log_moe = each_alone.log_density(grid)
+whole = integrate(log_moe.exp() * (log_joint - log_moe))
+by_expert = integrate(log_singles.exp() * (log_joint - log_moe)[:, None]).mean(0)
+component_averaged = integrate(log_singles.exp() * (log_joint[:, None] - log_singles)).mean(0)
+torch.testing.assert_close(by_expert, whole)
+assert (whole - component_averaged).min() > 0.01

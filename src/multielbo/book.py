@@ -1,0 +1,144 @@
+"""The book: which notebooks it holds, what they were made with, and how it is rendered."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from multielbo.execution import Execution, NotebookError, execute
+from multielbo.profiles import PROFILES, check_profile
+
+__all__ = [
+    "PROFILES",
+    "NotebookError",
+    "chapters",
+    "check_profile",
+    "execute",
+    "execute_all",
+    "overrun",
+    "twin",
+]
+
+TRAINING = "reproductions/"
+BUDGET = 60.0  # seconds for a quick notebook
+TRAINING_BUDGET = 480.0  # seconds: seven models, each in a minute at most, and their evaluation
+
+
+def execute_all(
+    root: Path,
+    parameters: Mapping[str, object],
+    jobs: int = 2,
+    report: Callable[[str], None] = print,
+) -> dict[str, Execution]:
+    """Bring the twins of all notebooks in the table of contents up to date.
+
+    Most of a light notebook is the start of its kernel and imports, so `jobs` of them run at once
+    on one thread each. Notebooks that train follow one at a time on all cores.
+
+    Raises:
+        ValueError: Table of contents and notebooks disagree, or a notebook is malformed.
+        NotebookError: Cells failed; its message has a line for each failed notebook.
+    """
+    names = chapters(root)
+    light = [name for name in names if not name.startswith(TRAINING)]
+    heavy = [name for name in names if name.startswith(TRAINING)]
+    one = partial(_execute_chapter, root=root, parameters=parameters)
+    outcomes: dict[str, Execution] = {}
+    failures: list[str] = []
+
+    def settle(name: str, outcome: Execution | NotebookError) -> None:
+        if isinstance(outcome, NotebookError):
+            failures.append(str(outcome))
+            return
+        outcomes[name] = outcome
+        report(_line(name, outcome, parameters))
+
+    # Processes, not threads: papermill changes the working folder of the process it runs in.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, spawn, _use_one_thread if jobs > 1 else None) as pool:
+        for name, outcome in zip(light, pool.map(one, light), strict=True):
+            settle(name, outcome)
+    for name in heavy if not failures else []:
+        settle(name, one(name))
+    if failures:
+        raise NotebookError("\n".join(failures))
+    return outcomes
+
+
+def chapters(root: Path) -> tuple[str, ...]:
+    """Names of the notebooks, such as `aggregation/mopoe`, in the order of the book.
+
+    Raises:
+        ValueError: A page of the table of contents has no file, or a notebook is not in it.
+    """
+    names = []
+    for page in table_of_contents(root):
+        is_chapter = page.startswith("chapters/")
+        name = page.removeprefix("chapters/")
+        file = f"notebooks/{name}.py" if is_chapter else f"book/{page}.md"
+        if not (root / file).is_file():
+            raise ValueError(f"book/_toc.yml lists {page}, but there is no {file}")
+        if is_chapter:
+            names.append(name)
+    for file in sorted((root / "notebooks").rglob("*.py")):
+        name = file.relative_to(root / "notebooks").with_suffix("").as_posix()
+        if name not in names:
+            raise ValueError(f"notebooks/{name}.py is not in book/_toc.yml: add chapters/{name}")
+    return tuple(names)
+
+
+def table_of_contents(root: Path) -> tuple[str, ...]:
+    """Pages of the book, such as `index` or `chapters/aggregation/mopoe`, in order."""
+    import yaml
+
+    text = (root / "book" / "_toc.yml").read_text(encoding="utf-8")
+    return tuple(_pages(yaml.safe_load(text)))
+
+
+def twin(name: str, root: Path) -> Path:
+    """The executed twin of a notebook."""
+    return root / "book" / "chapters" / f"{name}.ipynb"
+
+
+def overrun(name: str, parameters: Mapping[str, object], seconds: float) -> float:
+    """Seconds by which a notebook has overrun its budget, which only the quick profile has."""
+    budget = TRAINING_BUDGET if name.startswith(TRAINING) else BUDGET
+    quick = parameters.get("profile", "quick") == "quick"
+    return max(seconds - budget, 0.0) if quick else 0.0
+
+
+def _execute_chapter(
+    name: str, root: Path, parameters: Mapping[str, object]
+) -> Execution | NotebookError:
+    try:
+        return execute(root / "notebooks" / f"{name}.py", twin(name, root), parameters, root)
+    except NotebookError as error:
+        return error
+
+
+def _use_one_thread() -> None:
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+
+def _line(name: str, outcome: Execution, parameters: Mapping[str, object]) -> str:
+    if not outcome.executed:
+        return f"up to date  {name}"
+    late = overrun(name, parameters, outcome.seconds)
+    remark = f", {late:.0f} s over its budget" if late else ""
+    return f"executed    {name} in {outcome.seconds:.0f} s{remark}"
+
+
+def _pages(entry: object) -> Iterator[str]:
+    if isinstance(entry, Mapping):
+        for key, value in entry.items():
+            if key in ("root", "file"):
+                yield str(value).removesuffix(".md").removesuffix(".ipynb")
+            else:
+                yield from _pages(value)
+    elif isinstance(entry, list):
+        for child in entry:
+            yield from _pages(child)

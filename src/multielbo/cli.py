@@ -1,0 +1,126 @@
+"""The command `multielbo`: build the book, run one notebook, print the ledger."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return 0 for success, 1 for a fault in the book and 2 for one in the input."""
+    from multielbo.execution import NotebookError
+    from multielbo.render import RenderError
+
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except (NotebookError, RenderError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"multielbo: {where}{error.strerror or error}", file=sys.stderr)
+    except ValueError as error:
+        print(f"multielbo: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("multielbo: interrupted", file=sys.stderr)
+        return 130
+    return 2
+
+
+def book(options: argparse.Namespace) -> int:
+    """Execute what changed, render the book, print the path of its first page."""
+    from multielbo.book import check_profile, execute_all
+    from multielbo.render import render
+
+    root = _root()
+    execute_all(root, {"profile": check_profile(options.profile)}, options.jobs, _say)
+    print(render(root))
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Execute one notebook with the given parameters, away from the book; print its path."""
+    from multielbo.execution import execute
+    from multielbo.profiles import check_profile
+
+    root = _root()
+    parameters = {name: _value(text) for name, text in options.parameters}
+    if "profile" in parameters:
+        check_profile(str(parameters["profile"]))
+    name = options.notebook.removeprefix("notebooks/").removesuffix(".py")
+    source = root / "notebooks" / f"{name}.py"
+    if not source.is_file():
+        raise FileNotFoundError(2, "there is no such notebook", str(source.relative_to(root)))
+    out = options.out or root / "build" / "runs" / f"{name}.ipynb"
+    execute(source, out, parameters, root)
+    print(out)
+    return 0
+
+
+def ledger(options: argparse.Namespace) -> int:
+    """Print the equation ledger and its faults."""
+    from multielbo.ledger import faults, read_ledger, table
+
+    found = read_ledger(_root())
+    print(table(found), end="")
+    wrong = faults(found)
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return int(bool(wrong))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="multielbo", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("book", help=book.__doc__, description=book.__doc__)
+    command.add_argument("--profile", default="quick", help="quick, laptop or full")
+    command.add_argument("--jobs", type=int, default=2, help="light notebooks run at once")
+    command.set_defaults(command=book)
+
+    command = commands.add_parser("run", help=run.__doc__, description=run.__doc__)
+    command.add_argument("notebook", help="such as reproductions/polydigits")
+    command.add_argument(
+        *("-p", "--parameter"),
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="a name of the notebook's parameters cell, such as profile, and its value",
+    )
+    command.add_argument("--out", type=Path, help="default: build/runs/NOTEBOOK.ipynb")
+    command.set_defaults(command=run)
+
+    command = commands.add_parser("ledger", help=ledger.__doc__, description=ledger.__doc__)
+    command.set_defaults(command=ledger)
+    return parser
+
+
+def _root() -> Path:
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "book" / "_toc.yml").is_file():
+            return folder
+    raise FileNotFoundError(2, "no book/_toc.yml here or above: run from the repository", str(here))
+
+
+def _value(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Averages over test examples, each with its standard error."""
+
+from __future__ import annotations
+
+__all__ = ["Estimate", "by_inputs", "mean"]
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """What was measured, and one standard error of it.
+
+    The error speaks of the test examples alone: of how another draw of them would differ. It says
+    nothing of another seed of training.
+    """
+
+    value: Tensor
+    standard_error: Tensor
+
+
+def mean(values: Tensor) -> Estimate:
+    """Mean of `values` of shape `(..., N)` over N examples, `(...)`, in float64.
+
+    For hits and misses the error is the binomial one, sqrt(p (1 - p) / (N - 1)).
+    """
+    values = values.double()
+    return Estimate(values.mean(-1), values.std(-1) / values.shape[-1] ** 0.5)
+
+
+def by_inputs(values: Tensor, membership: Tensor) -> Estimate:
+    """Mean over the subsets of each size, smallest size first.
+
+    The subsets see the same examples, so they are averaged within each example before the error
+    is taken: treating them as independent would promise too much.
+
+    Args:
+        values: One value for each of K subsets and N examples, `(K, N)`.
+        membership: `(K, M)` bool.
+
+    Returns:
+        One value for every size that occurs among the subsets.
+    """
+    sizes = membership.sum(1)
+    return mean(torch.stack([values[sizes == size].double().mean(0) for size in sizes.unique()]))
