@@ -426,7 +426,7 @@ torch.testing.assert_close(bound.rate, 2 * gaussians.kl_to_prior(q.loc[text], q.
 # |---|---|---|---|---|
 # | likelihood scale | not known to us | not known to us | set by the user, with optional factors per modality | a property of the likelihood; factors are an argument of `elbo` |
 # | reduction | sum over subsets, else not known to us | not known to us | sum over dimensions and subsets, mean over the batch | sum over dimensions and subsets, per example; the caller averages |
-# | prior expert | in every product | $\N(0,I)$ | in every product | in every product, `prior_expert=True` |
+# | prior expert | in every product | not known to us | in every product | in every product, `prior_expert=True` |
 # | $\beta$ | not known to us | not known to us | ramps up, over 10 epochs by default | an argument of `elbo`, constant |
 # | samples | not known to us | not known to us | one per subset | one per subset |
 # | subsets beyond full set and singletons | $k$ at random | not known to us | $k$ at random, 0 by default | `mvae(extra=k)`, 0 by default |
