@@ -11,7 +11,7 @@ import nbformat
 import pytest
 import yaml
 
-from multielbo.book import chapters, execute_all, overrun, twin
+from multielbo.book import chapters, execute_all, overrun, titles, twin
 from multielbo.cli import main
 from multielbo.execution import NotebookError
 from multielbo.profiles import check_profile
@@ -53,6 +53,13 @@ def write(file: Path, text: str) -> None:
 
 def test_notebooks_come_in_the_order_of_the_table_of_contents(tree: Path) -> None:
     assert chapters(tree) == NAMES
+
+
+def test_title_of_a_page_is_its_first_heading(tree: Path) -> None:
+    text = "# ---\n# jupyter: {}\n# ---\n\n# %% [markdown]\n# # MoPoE: a mixture\n#\n# Text.\n"
+    write(tree / "notebooks" / "aggregation" / "mopoe.py", text)
+    assert titles(tree)["chapters/aggregation/mopoe"] == "MoPoE: a mixture"
+    assert titles(tree)["index"] == "A page"
 
 
 def test_every_notebook_of_this_book_is_in_its_table_of_contents(root: Path) -> None:
@@ -203,7 +210,7 @@ def test_status_shows_profile_time_and_every_version_used(tree: Path) -> None:
     text = status_table(tree)
     assert (
         "| {doc}`/chapters/aggregation/mmvae` | quick | 75.0 (15 over budget) | 2026-01-02 03:04:05"
-        " | CPU | Linux x86_64, 2 cores | 3.11.7 |"
+        " | CPU, Linux x86_64, 2 cores, Python 3.11.7 |"
     ) in text
     assert "| torch | 2.13.0, 2.11.0 |" in text
 

@@ -6,12 +6,16 @@ import math
 
 import pytest
 import torch
+from torch import Generator, Tensor
+
 from multielbo import gaussians
 from multielbo.aggregators import Aggregator, Posteriors, product_of_experts
+from multielbo.likelihoods import Normal
 from multielbo.metrics import coherence, estimates, latents, likelihood, probe
+from multielbo.objectives import joint_elbo
 from multielbo.oracle import LinearGaussian
 from multielbo.subsets import full_set, powerset, singletons
-from torch import Generator, Tensor
+from multielbo.vae import MultimodalVAE
 
 CLASSES = 10
 NAMES = ("a", "b", "c")
@@ -154,16 +158,13 @@ def test_a_poor_posterior_errs_low_and_less_so_with_more_samples(oracle, generat
 
 
 @pytest.mark.equation("eq-importance")
-def test_the_monte_carlo_error_squared_is_the_variance_of_the_estimated_evidence(oracle, batch, generator):
+def test_the_error_squared_is_the_variance_of_the_evidence(oracle, batch, generator):
     q, score = posterior(oracle, batch, ["b", "c"]), oracle.log_likelihood(batch)
     evidence = oracle.log_evidence(batch)
     found, error = map(
         torch.stack,
         zip(
-            *(
-                likelihood.importance_log_likelihood(q, score, 20, generator)
-                for _ in range(20)
-            ),
+            *(likelihood.importance_log_likelihood(q, score, 20, generator) for _ in range(20)),
             strict=True,
         ),
     )
@@ -218,7 +219,8 @@ def test_answers_read_only_the_inputs(generator):
     scale = torch.rand(3, 5, 2, generator=generator) + 0.5
     loc[2] = scale[2] = float("nan")
     aggregator = Aggregator(product_of_experts(prior_expert=False), family=full_set)
-    without, with_it = latents.answers(aggregator, loc, scale, torch.tensor([[1, 1, 0], [0, 1, 1]]).bool())
+    subsets = torch.tensor([[True, True, False], [False, True, True]])
+    without, with_it = latents.answers(aggregator, loc, scale, subsets)
     assert bool(without.loc.isfinite().all())
     assert not bool(with_it.loc.isfinite().any())
 
@@ -226,32 +228,48 @@ def test_answers_read_only_the_inputs(generator):
 # ---------------------------------------------------------------- coherence
 
 
-class Decoder(torch.nn.Module):
-    """Latents are one-hot classes; each decoded modality shows a wrong one with known chance."""
+class OneHot(torch.nn.Module):
+    """Encodes a class, `(B, 1)`, as a latent that is certain of it."""
 
-    modalities = NAMES
+    latent_dim, shape = CLASSES, (1,)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        loc = 4 * torch.nn.functional.one_hot(x[:, 0].long(), CLASSES).float()
+        return loc, torch.full_like(loc, 0.01)
+
+
+class Faulty(torch.nn.Module):
+    """Decodes the class that stands out in z, and one more with the given chance."""
+
     latent_dim = CLASSES
 
-    def __init__(self, errors: dict[str, float], answer=full_set) -> None:
+    def __init__(self, chance: float, seed: int) -> None:
         super().__init__()
-        self.errors, self.generator = errors, Generator().manual_seed(1)
-        self.aggregator = Aggregator(product_of_experts(prior_expert=False), full_set, answer)
-        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.chance = torch.nn.Parameter(torch.tensor(chance), requires_grad=False)
+        self.generator = Generator().manual_seed(seed)
 
-    def decode(self, z: Tensor, modalities=None) -> dict[str, Tensor]:
-        shown = z.argmax(-1)
-        images = {}
-        for name in modalities or self.modalities:
-            wrong = torch.rand(shown.shape, generator=self.generator) < self.errors[name]
-            images[name] = (shown + wrong) % CLASSES
-        return images
+    def forward(self, z: Tensor) -> Tensor:
+        shown = z.argmax(-1, keepdim=True)
+        wrong = torch.rand(shown.shape, generator=self.generator) < self.chance
+        return ((shown + wrong) % CLASSES).float()
 
 
 class Reader:
-    """Classifies those images without error."""
+    """Classifies what those decoders show without error."""
 
-    def predict(self, name: str, image: Tensor) -> Tensor:
-        return image
+    def predict(self, name: str, x: Tensor) -> Tensor:
+        return x[..., 0].long()
+
+
+def faulty_model(errors: dict[str, float], answer=full_set) -> MultimodalVAE:
+    return MultimodalVAE(
+        {name: OneHot() for name in errors},
+        {name: Faulty(chance, seed) for seed, (name, chance) in enumerate(errors.items())},
+        dict.fromkeys(errors, Normal(1.0)),
+        Aggregator(product_of_experts(prior_expert=False), full_set, answer),
+        joint_elbo,
+        CLASSES,
+    )
 
 
 @pytest.fixture
@@ -261,8 +279,8 @@ def labels(generator) -> Tensor:
 
 def certain(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Unimodal posteriors that know the class."""
-    loc = 4 * torch.nn.functional.one_hot(labels, CLASSES).float().expand(len(NAMES), -1, -1)
-    return loc, torch.full_like(loc, 0.01)
+    loc, scale = OneHot()(labels[:, None])
+    return loc.expand(len(NAMES), -1, -1), scale.expand(len(NAMES), -1, -1)
 
 
 ERRORS = {"a": 0.05, "b": 0.2, "c": 0.5}
@@ -273,7 +291,7 @@ ERRORS = {"a": 0.05, "b": 0.2, "c": 0.5}
 def test_conditional_coherence_is_one_minus_the_decoders_error_rate(labels, generator, answer):
     membership = powerset(3)[:-1]
     predicted = coherence.conditional_predictions(
-        Decoder(ERRORS, answer), Reader(), *certain(labels), membership, generator
+        faulty_model(ERRORS, answer), Reader(), *certain(labels), membership, generator
     )
     assert bool((predicted == -1).all(-1).eq(membership).all())
     value, error = coherence.conditional_coherence(predicted, labels)
@@ -288,7 +306,7 @@ def test_conditional_coherence_is_one_minus_the_decoders_error_rate(labels, gene
 def test_the_summary_by_inputs_averages_over_subsets_and_targets_outside(labels, generator):
     membership = powerset(3)[:-1]
     predicted = coherence.conditional_predictions(
-        Decoder(ERRORS), Reader(), *certain(labels), membership, generator
+        faulty_model(ERRORS), Reader(), *certain(labels), membership, generator
     )
     hits = predicted == labels
     value, error = estimates.by_inputs(coherence.shared_targets(hits, membership), membership)
@@ -306,7 +324,7 @@ def test_posteriors_that_know_nothing_generate_at_chance(labels, generator):
     loc = torch.zeros(3, len(labels), CLASSES)
     membership = powerset(3)[:-1]
     predicted = coherence.conditional_predictions(
-        Decoder(ERRORS), Reader(), loc, torch.ones_like(loc), membership, generator
+        faulty_model(ERRORS), Reader(), loc, torch.ones_like(loc), membership, generator
     )
     value, error = coherence.conditional_coherence(predicted, labels)
     assert bool(((value - 0.1).abs() < 4 * error)[~membership].all())
@@ -317,7 +335,7 @@ def test_joint_coherence_is_the_chance_that_all_modalities_agree(generator):
     # All right, or all wrong: an error adds one to the class, so two errors agree as well.
     right = math.prod(1 - e for e in ERRORS.values())
     wrong = math.prod(ERRORS.values())
-    predicted = coherence.joint_predictions(Decoder(ERRORS), Reader(), 5000, generator)
+    predicted = coherence.joint_predictions(faulty_model(ERRORS), Reader(), 5000, generator)
     assert predicted.shape == (3, 5000)
     value, error = coherence.joint_coherence(predicted)
     assert abs(float(value) - (right + wrong)) < 4 * float(error)
@@ -337,7 +355,13 @@ def test_generation_does_not_depend_on_how_many_latents_are_decoded_at_a_time(la
     exact = dict.fromkeys(NAMES, 0.0)
     found = [
         coherence.conditional_predictions(
-            Decoder(exact), Reader(), loc, scale, powerset(3)[:-1], Generator().manual_seed(2), chunk
+            faulty_model(exact),
+            Reader(),
+            loc,
+            scale,
+            powerset(3)[:-1],
+            Generator().manual_seed(2),
+            chunk,
         )
         for chunk in (7, 10_000)
     ]

@@ -101,11 +101,18 @@ def bures_wasserstein(
         Mean `(..., D)` and covariance `(..., D, D)`.
 
     Raises:
+        ValueError: A covariance is not positive definite.
         ArithmeticError: The iteration did not settle within `max_iterations`.
 
     Source:
         Alvarez-Esteban, del Barrio, Cuesta-Albertos and Matran (2016).
     """
+    smallest = float(torch.linalg.eigvalsh(covariance).min())
+    if not smallest > 0:
+        raise ValueError(
+            f"bures_wasserstein: a covariance has eigenvalue {smallest:.1e}; "
+            "all must be positive definite, so add a little to the diagonal"
+        )
     w = weights[..., None, None]
     barycenter = (w * covariance).sum(-3)
     for _ in range(max_iterations):

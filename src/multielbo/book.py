@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -20,9 +21,12 @@ __all__ = [
     "execute",
     "execute_all",
     "overrun",
+    "table_of_contents",
+    "titles",
     "twin",
 ]
 
+CHAPTERS = "chapters/"
 TRAINING = "reproductions/"
 BUDGET = 60.0  # seconds for a quick notebook
 TRAINING_BUDGET = 480.0  # seconds: seven models, each in a minute at most, and their evaluation
@@ -77,13 +81,11 @@ def chapters(root: Path) -> tuple[str, ...]:
     """
     names = []
     for page in table_of_contents(root):
-        is_chapter = page.startswith("chapters/")
-        name = page.removeprefix("chapters/")
-        file = f"notebooks/{name}.py" if is_chapter else f"book/{page}.md"
+        file, _ = _source(page)
         if not (root / file).is_file():
             raise ValueError(f"book/_toc.yml lists {page}, but there is no {file}")
-        if is_chapter:
-            names.append(name)
+        if page.startswith(CHAPTERS):
+            names.append(page.removeprefix(CHAPTERS))
     for file in sorted((root / "notebooks").rglob("*.py")):
         name = file.relative_to(root / "notebooks").with_suffix("").as_posix()
         if name not in names:
@@ -99,6 +101,17 @@ def table_of_contents(root: Path) -> tuple[str, ...]:
     return tuple(_pages(yaml.safe_load(text)))
 
 
+def titles(root: Path) -> dict[str, str]:
+    """Title of each page, in the order of the book."""
+    found = {}
+    for page in table_of_contents(root):
+        file, mark = _source(page)
+        text = (root / file).read_text(encoding="utf-8")
+        heading = re.search(rf"^{mark}(.+)$", text, re.MULTILINE)
+        found[page] = heading[1] if heading else page
+    return found
+
+
 def twin(name: str, root: Path) -> Path:
     """The executed twin of a notebook."""
     return root / "book" / "chapters" / f"{name}.ipynb"
@@ -109,6 +122,13 @@ def overrun(name: str, parameters: Mapping[str, object], seconds: float) -> floa
     budget = TRAINING_BUDGET if name.startswith(TRAINING) else BUDGET
     quick = parameters.get("profile", "quick") == "quick"
     return max(seconds - budget, 0.0) if quick else 0.0
+
+
+def _source(page: str) -> tuple[str, str]:
+    """The file a page is written in, and what its title starts with there."""
+    if page.startswith(CHAPTERS):
+        return f"notebooks/{page.removeprefix(CHAPTERS)}.py", "# # "
+    return f"book/{page}.md", "# "
 
 
 def _execute_chapter(

@@ -65,10 +65,12 @@ def run(options: argparse.Namespace) -> int:
 
 def ledger(options: argparse.Namespace) -> int:
     """Print the equation ledger and its faults."""
+    from multielbo.book import titles
     from multielbo.ledger import faults, read_ledger, table
 
-    found = read_ledger(_root())
-    print(table(found), end="")
+    root = _root()
+    found = read_ledger(root)
+    print(table(found, titles(root)))
     wrong = faults(found)
     for line in wrong:
         print(line, file=sys.stderr)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,20 +65,43 @@ def faults(ledger: dict[str, Entry]) -> list[str]:
     return lines
 
 
-def table(ledger: dict[str, Entry]) -> str:
-    """The labels that are on a page as a MyST table, for the page that includes it."""
-    rows = [
-        f"| {{eq}}`{label}` | {{doc}}`/{entry.pages[0]}` | {_code(entry.functions)} "
-        f"| {_code(entry.tests)} |"
-        for label, entry in ledger.items()
-        if entry.pages
-    ]
-    head = ["| equation | page | function | test |", "| :-- | :-- | :-- | :-- |"]
-    return "\n".join([*head, *rows]) + "\n"
+def table(ledger: dict[str, Entry], titles: Mapping[str, str]) -> str:
+    """The labels of each page as a MyST section with a table, for the page that includes them.
+
+    Args:
+        ledger: As `read_ledger` returns it.
+        titles: Of all pages, in the order of the book.
+    """
+    lines = []
+    for page, title in titles.items():
+        rows = [
+            f"| {{eq}}`{label}` | {_lines(map(_function, entry.functions))} "
+            f"| {_lines(map(_claim, entry.tests))} |"
+            for label, entry in ledger.items()
+            if page in entry.pages
+        ]
+        if rows:
+            lines += [
+                f"## {{doc}}`{title} </{page}>`",
+                "",
+                "| equation | functions | tested claims |",
+            ]
+            lines += ["| :-- | :-- | :-- |", *rows, ""]
+    return "\n".join(lines)
 
 
-def _code(names: list[str]) -> str:
-    return "<br>".join(f"`{name}`" for name in names)
+def _function(name: str) -> str:
+    return f"`{name.removeprefix('multielbo.')}`"
+
+
+def _claim(test: str) -> str:
+    # The name of a test is a claim, which reads better and breaks better than an identifier.
+    file, _, name = test.partition("::")
+    return f"{name.removeprefix('test_').replace('_', ' ')} (`{Path(file).stem}`)"
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return " <br> ".join(parts)
 
 
 def _on_pages(root: Path) -> Iterator[tuple[str, str]]:

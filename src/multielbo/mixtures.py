@@ -42,8 +42,8 @@ class Posteriors(NamedTuple):
         """Draw one z per example, `(B, D)`, from one component per example.
 
         Components are chosen systematically: a single uniform number shifts a regular grid over
-        the batch. Every example still chooses with its own weights, and a batch holds each
-        component as often as its weight says, up to one.
+        the batch. Every example still chooses with its own weights, and where all examples have
+        the same weights the batch holds each component as often as they say, up to one.
         """
         loc, scale = self.loc, self.scale
         components, batch = self.weights.shape

@@ -92,8 +92,8 @@ def subsampled_elbo(
     """
     z = sample(q.loc, q.scale, generator)
     own = torch.where(q.members.transpose(0, 1), log_likelihood(z), 0.0)  # (M, K, B)
-    rate = torch.where(q.members.any(1), kl_to_prior(q.loc, q.scale), 0.0)
-    return Bound(own.sum(1), rate.sum(0))
+    # A subset left empty by missing modalities has the prior for its posterior, hence no rate.
+    return Bound(own.sum(1), kl_to_prior(q.loc, q.scale).sum(0))
 
 
 def stratified_elbo(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "COLOURS",
+    "INK",
     "by_inputs",
     "colour",
     "density",
@@ -54,6 +55,7 @@ LABELS = {
     "log-pool": "Log-pool",
     "mixture-of-log-pools": "Mixture of log-pools",
 }
+
 
 def use_style() -> None:
     """Set the look of every figure that follows."""

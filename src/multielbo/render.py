@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from multielbo.book import chapters, overrun, twin
+from multielbo.book import chapters, overrun, titles, twin
 from multielbo.ledger import read_ledger, table
 
 __all__ = ["RenderError", "configuration", "render", "status_table", "write_tables"]
@@ -90,13 +90,15 @@ def write_tables(root: Path) -> None:
     """Write the tables that the pages `ledger` and `status` include."""
     folder = root / "book" / "chapters"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ledger_table.md").write_text(table(read_ledger(root)), encoding="utf-8")
+    (folder / "ledger_table.md").write_text(
+        table(read_ledger(root), titles(root)), encoding="utf-8"
+    )
     (folder / "status_table.md").write_text(status_table(root), encoding="utf-8")
 
 
 def status_table(root: Path) -> str:
     """Two MyST tables: how each notebook was executed, and with which packages."""
-    head = ["notebook", "profile", "seconds", "executed (UTC)", "device", "machine", "Python"]
+    head = ["notebook", "profile", "seconds", "executed (UTC)", "on"]
     rows, packages = [], {name: version(name) for name in SHOWN}
     for name in chapters(root):
         run = json.loads(twin(name, root).read_text(encoding="utf-8"))["metadata"]["multielbo"]
@@ -107,9 +109,7 @@ def status_table(root: Path) -> str:
                 run["parameters"].get("profile", ""),
                 f"{run['seconds']:.1f}" + (f" ({late:.0f} over budget)" if late else ""),
                 run["finished"].replace("T", " ").removesuffix("+00:00"),
-                run["device"],
-                run["machine"],
-                run["python"],
+                f"{run['device']}, {run['machine']}, Python {run['python']}",
             ]
         )
         # The oldest twin may have been made with other versions: all of them are shown.

@@ -126,9 +126,7 @@ def evaluate(
     )
 
     scored = test.take(_some(test, likelihood_examples or len(test), generator))
-    score, error = likelihood.log_likelihoods(
-        model, scored, subsets, importance_samples, generator
-    )
+    score, error = likelihood.log_likelihoods(model, scored, subsets, importance_samples, generator)
     return Evaluation(
         subsets=subsets,
         coherence=coherence.conditional_coherence(predicted, labels),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["answers", "draw", "encode", "generate", "representation"]
+__all__ = ["answers", "conditional_samples", "draw", "encode", "generate", "representation"]
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,6 +66,23 @@ def representation(q: Posteriors, generator: Generator | None = None) -> Tensor:
 def generate(model: MultimodalVAE, modality: str, z: Tensor) -> Tensor:
     """E[x_m | z] of one modality alone, `(..., *shape)` for latents `(..., D)`."""
     return model.likelihoods[modality].mean(model.decoders[modality](z))
+
+
+@torch.no_grad()
+def conditional_samples(
+    model: MultimodalVAE,
+    batch: Mapping[str, Tensor],
+    membership: Tensor,
+    generator: Generator | None = None,
+) -> dict[str, Tensor]:
+    """All modalities as generated from each of K subsets of a batch, `(K, B, *shape)` by name.
+
+    One latent is drawn from each posterior, and the decoders' means are shown.
+    """
+    loc, scale, _ = model.encode(batch)
+    posteriors = answers(model.aggregator, loc, scale, membership)
+    z = torch.stack([draw(q, 1, generator)[0] for q in posteriors])
+    return model.decode(z)
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:
