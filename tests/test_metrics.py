@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
 
 from multielbo import gaussians
 from multielbo.aggregators import Aggregator, Posteriors, product_of_experts
+from multielbo.data import MultimodalData
 from multielbo.likelihoods import Normal
-from multielbo.metrics import coherence, estimates, latents, likelihood, probe
+from multielbo.metrics import (
+    Classifiers,
+    coherence,
+    estimates,
+    evaluate,
+    latents,
+    likelihood,
+    probe,
+    train_classifiers,
+)
+from multielbo.models import build
+from multielbo.networks import conv_encoder
 from multielbo.objectives import joint_elbo
 from multielbo.oracle import LinearGaussian
 from multielbo.subsets import full_set, powerset, singletons
-from multielbo.vae import MultimodalVAE
+from multielbo.vae import MultimodalVAE, convolutional_vae
 
 CLASSES = 10
 NAMES = ("a", "b", "c")
@@ -397,3 +411,122 @@ def test_the_probe_reads_noise_at_chance(labels, generator):
     own = probe.linear_probe(codes[:500], labels[:500], codes[:500])
     value, error = estimates.mean(own == labels[:500])
     assert float(value) > 0.1 + 4 * float(error)
+
+
+# ---------------------------------------------------------------- classifiers
+
+
+def striped(examples: int, name: str = "stripes-train", seed: int = 0) -> MultimodalData:
+    """Two modalities of noise in which the row of a bright stripe is the class."""
+    generator = Generator().manual_seed(seed)
+    labels = torch.arange(examples) % CLASSES
+    pictures = {}
+    for modality in ("x", "y"):
+        noise = torch.randint(100, (examples, 1, CLASSES, CLASSES), generator=generator)
+        noise[torch.arange(examples), :, labels] += 100
+        pictures[modality] = noise.to(torch.uint8)
+    return MultimodalData(name, pictures, labels)
+
+
+@pytest.fixture(scope="module")
+def stripes() -> tuple[MultimodalData, MultimodalData]:
+    return striped(640), striped(200, "stripes-test", seed=1)
+
+
+@pytest.fixture(scope="module")
+def classifiers(stripes) -> Classifiers:
+    return train_classifiers(*stripes, epochs=8, channels=(8,))
+
+
+def test_classifiers_learn_and_carry_their_accuracy_on_the_test_split(classifiers, stripes):
+    _, test = stripes
+    for name, x in test.batch(slice(None)).items():
+        hits = classifiers.predict(name, x) == test.labels
+        assert classifiers.accuracy[name] == pytest.approx(float(hits.double().mean()))
+        assert classifiers.accuracy[name] > 0.95
+    unseen = Classifiers(test, (8,))
+    unseen.measure(test)
+    assert max(unseen.accuracy.values()) < 0.5  # before training there is nothing to see
+
+
+def test_a_classifier_is_the_encoder_but_for_its_last_layer():
+    (network,) = Classifiers(striped(10).select(["x"]), (8, 16), (20,)).networks.values()
+    encoder = conv_encoder((1, CLASSES, CLASSES), 3, (8, 16), (20,))
+    shapes = [p.shape for p in network[0].parameters()]
+    assert shapes == [p.shape for p in encoder.features.parameters()]
+    assert network[1].in_features == encoder.posterior.in_features
+
+
+def test_training_classifiers_depends_on_the_seed_and_leaves_the_global_state_alone(stripes):
+    before = torch.random.get_rng_state()
+    first, again, other = (
+        train_classifiers(*stripes, epochs=1, channels=(4,), seed=seed).state_dict()
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not any(torch.equal(first[key], other[key]) for key in first)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_classifiers_of_another_data_set_are_refused_in_one_line(classifiers, stripes):
+    _, test = stripes
+    for other in (striped(20, "spots-test"), test.select(["x"])):
+        with pytest.raises(ValueError, match=r"^classifiers: made for stripes \(x 1x10x10, ") as e:
+            classifiers.check(other)
+        assert "\n" not in str(e.value)
+    classifiers.check(test.take(slice(0, 10)))  # fewer examples are the same data set
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def test_an_evaluation_agrees_with_what_is_known_of_the_model(classifiers, stripes):
+    train, test = stripes
+    model = convolutional_vae(
+        ["x", "y"], (1, CLASSES, CLASSES), build("mopoe"), latent_dim=4, seed=0, channels=(8,)
+    )
+    found = evaluate(model, train, test, classifiers, likelihood_examples=20, prior_samples=50)
+    summary, arrays = found.metrics(), found.arrays()
+    assert found.subsets.tolist() == [[True, False], [False, True], [True, True]]
+    assert [len(summary[f"{name}_by_inputs"]) for name in ("coherence", "probe")] == [1, 2]
+    np.testing.assert_array_equal(np.isnan(arrays["coherence"]), np.eye(2, dtype=bool))
+    assert summary["coherence_by_inputs"][0] == pytest.approx(np.nanmean(arrays["coherence"]))
+    assert summary["probe_by_inputs"][0] == pytest.approx(arrays["probe"][:2].mean())
+    assert summary["probe_by_inputs"][1] == pytest.approx(arrays["probe"][2])
+    json.dumps(summary, allow_nan=False)
+    # Untrained networks know nothing of the class: coherence at chance.
+    spread = summary["coherence_by_inputs_standard_error"][0]
+    assert abs(summary["coherence_by_inputs"][0] - 1 / CLASSES) < 4 * spread
+
+
+def test_an_evaluation_is_a_function_of_its_seed(classifiers, stripes):
+    train, test = stripes
+    model = convolutional_vae(
+        ["x", "y"], (1, CLASSES, CLASSES), build("mmvae"), latent_dim=4, seed=0, channels=(8,)
+    )
+    first, again, other = (
+        evaluate(
+            model, train, test, classifiers, seed=seed, likelihood_examples=20, prior_samples=50
+        ).metrics()
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert first["log_likelihood_by_inputs"] != other["log_likelihood_by_inputs"]
+
+
+def test_the_log_likelihood_of_a_model_is_that_of_its_parts(stripes):
+    """Batching over examples changes nothing but the draws: compared within Monte Carlo error."""
+    _, test = stripes
+    model = convolutional_vae(
+        ["x", "y"], (1, CLASSES, CLASSES), build("mopoe"), latent_dim=2, seed=0, channels=(8,)
+    )
+    some, subsets = test.take(slice(0, 30)), powerset(2)
+    whole, error = likelihood.log_likelihoods(model, some, subsets, 500, Generator().manual_seed(0))
+    parts, errors = likelihood.log_likelihoods(
+        model, some, subsets, 500, Generator().manual_seed(1), batch_size=7
+    )
+    assert whole.shape == (3, 30)
+    apart = (whole - parts).abs() / (error.square() + errors.square()).sqrt()
+    assert float(apart.median()) < 4
+    of_other_examples = (whole - parts.roll(1, dims=1)).abs()  # rows mixed up while batching
+    assert float(of_other_examples.median()) > 4 * float(error.median())

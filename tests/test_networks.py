@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from multielbo.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder, seeded
+from multielbo.upsampling import Upsampling
 
 POLYMNIST, POLYDIGITS = (3, 28, 28), (3, 16, 16)
 
@@ -113,3 +114,36 @@ def test_a_latent_space_without_dimensions_is_refused_in_one_line(build, latent_
     with pytest.raises(ValueError, match=f"^latent_dim is {latent_dim}; .* at least 1") as bad:
         build(POLYDIGITS, latent_dim)
     assert "\n" not in str(bad.value)
+
+
+@pytest.mark.parametrize("extra", [0, 1, (0, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_upsampling_is_the_transposed_convolution_of_torch(extra, layout, generator):
+    with seeded(0):
+        ours = Upsampling(6, 4, 3, 2, 1, extra).double().to(memory_format=layout)
+        theirs = nn.ConvTranspose2d(6, 4, 3, 2, 1, extra).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(3, 6, 5, 4, generator=generator, dtype=torch.float64)
+    x = x.to(memory_format=layout).requires_grad_()
+    found, reference = ours(x), theirs(x)
+    torch.testing.assert_close(found, reference)
+    towards = torch.randn(found.shape, generator=generator, dtype=torch.float64)
+    for gradient, expected in zip(
+        torch.autograd.grad(found, [x, *ours.parameters()], towards),
+        torch.autograd.grad(reference, [x, *theirs.parameters()], towards),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, expected)
+    flipped = torch.nn.functional.conv_transpose2d(x, ours.weight.flip(2, 3), None, 2, 1, extra)
+    assert not torch.allclose(found, flipped + ours.bias[:, None, None])
+    assert torch.autograd.gradcheck(ours, x)
+
+
+def test_upsampling_under_autocast_is_torchs_to_the_precision_of_bfloat16(generator):
+    x = torch.randn(2, 6, 5, 5, generator=generator)
+    with seeded(0), torch.autocast("cpu", torch.bfloat16):
+        layer = Upsampling(6, 4, 3, 2, 1)
+        found = layer(x.bfloat16())
+    reference = super(Upsampling, layer).forward(x)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), reference, rtol=0, atol=2**-6)

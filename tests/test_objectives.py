@@ -311,7 +311,7 @@ def test_float32_gradients_are_finite_at_extreme_log_variances(objective, log_va
     loc = torch.randn(3, 8, 2, generator=generator).requires_grad_()
     x = torch.randn(3, 8, 2, generator=generator)
 
-    def score(z):  # decoders saturate, as networks on images do
+    def score(z, wanted=None):  # decoders saturate, as networks on images do
         targets = x[:, None] if z.dim() == 3 else x
         return -0.5 * (targets - z.tanh()).square().sum(-1)
 

@@ -27,7 +27,7 @@ import torch
 from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.oracle import LinearGaussian
 from multielbo.show import show

@@ -32,7 +32,7 @@ from myst_nb import glue
 
 from multielbo import gaussians, plots
 from multielbo.barycenters import log_pool, product
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors, jensen_shannon, kl_of_mixture, mean_kl
 from multielbo.models import build
 from multielbo.models.mmvae import mmvae

@@ -32,7 +32,7 @@ from myst_nb import glue
 
 from multielbo import barycenters, gaussians, objectives, plots, subsets
 from multielbo.aggregators import Aggregator, product_of_experts
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.models import build
 from multielbo.models.mmvae import mmvae

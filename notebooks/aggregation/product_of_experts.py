@@ -30,7 +30,7 @@ from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots, subsets
 from multielbo.barycenters import product
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.models import build
 from multielbo.models.mvae import mvae
 from multielbo.objectives import subsampled_elbo

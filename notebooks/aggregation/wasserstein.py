@@ -32,7 +32,7 @@ import torch
 from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.models import build
 from multielbo.models.mopoe import mopoe
 from multielbo.models.wbvae import mwb_vae, wb_vae

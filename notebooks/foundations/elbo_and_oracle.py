@@ -27,7 +27,7 @@ import torch
 from myst_nb import glue
 
 from multielbo import gaussians, objectives, plots
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.objectives import Bound, joint_elbo
 from multielbo.oracle import LinearGaussian

@@ -27,7 +27,7 @@ import torch
 from myst_nb import glue
 
 from multielbo import plots
-from multielbo.book import check_profile
+from multielbo.profiles import check_profile
 from multielbo.data import polydigits
 from multielbo.models import MODELS, build
 from multielbo.oracle import LinearGaussian

@@ -25,6 +25,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from multielbo.upsampling import Upsampling
+
 CHANNELS = (32, 64, 128)
 
 
@@ -125,7 +127,7 @@ def conv_decoder(
     for i, (target, source) in reversed(list(enumerate(pairwise((shape[0], *channels))))):
         # A halving forgets whether the side was even; the extra row or column brings it back.
         extra = (1 - heights[i] % 2, 1 - widths[i] % 2)
-        layers += [nn.ConvTranspose2d(source, target, 3, 2, 1, extra), nn.ReLU(inplace=True)]
+        layers += [Upsampling(source, target, 3, 2, 1, extra), nn.ReLU(inplace=True)]
     return Decoder(nn.Sequential(*layers[:-1]), latent_dim)
 
 

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -27,8 +27,20 @@ from torch import Generator, Tensor
 from multielbo.gaussians import kl_to_prior, log_prior, sample
 from multielbo.mixtures import Posteriors, mean_kl
 
-LogLikelihood = Callable[[Tensor], Tensor]
-"""z of shape `(..., B, D)` to log p(x_m | z) of shape `(M, ..., B)`; zero where x_m is missing."""
+class LogLikelihood(Protocol):
+    """How well latents explain the modalities of a batch."""
+
+    def __call__(self, z: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """log p(x_m | z), zero where x_m is missing.
+
+        Args:
+            z: Latents, `(..., B, D)`.
+            wanted: For latents `(K, B, D)`, which modalities each of the K rows has to explain,
+                `(K, M)` bool: the others are not decoded and score zero. None for all.
+
+        Returns:
+            `(M, ..., B)`, in nats.
+        """
 
 
 class Bound(NamedTuple):
@@ -91,7 +103,8 @@ def subsampled_elbo(
         Wu and Goodman (2018).
     """
     z = sample(q.loc, q.scale, generator)
-    own = torch.where(q.members.transpose(0, 1), log_likelihood(z), 0.0)  # (M, K, B)
+    scores = log_likelihood(z, wanted=q.members.any(-1))
+    own = torch.where(q.members.transpose(0, 1), scores, 0.0)  # (M, K, B)
     # A subset left empty by missing modalities has the prior for its posterior, hence no rate.
     return Bound(own.sum(1), kl_to_prior(q.loc, q.scale).sum(0))
 

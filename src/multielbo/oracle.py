@@ -157,14 +157,14 @@ class LinearGaussian:
         Modalities that the batch lacks score zero.
         """
 
-        def score(z: Tensor) -> Tensor:
+        def score(z: Tensor, wanted: Tensor | None = None) -> Tensor:
             zero = z.new_zeros(z.shape[:-1])
-            return torch.stack(
-                [
-                    self._log_normal(name, batch, z) if name in batch else zero
-                    for name in self.modalities
-                ]
-            )
+            scores = [
+                self._log_normal(name, batch, z) if name in batch else zero
+                for name in self.modalities
+            ]
+            stacked = torch.stack(scores)
+            return stacked if wanted is None else stacked * wanted.T[..., None]
 
         return score
 

@@ -147,15 +147,28 @@ class MultimodalVAE(nn.Module):
         return torch.stack(locs), torch.stack(scales)
 
     def _log_likelihood(self, xs: Batch, mask: Tensor | None) -> LogLikelihood:
-        def log_likelihood(z: Tensor) -> Tensor:
+        def log_likelihood(z: Tensor, wanted: Tensor | None = None) -> Tensor:
             nothing = torch.zeros(z.shape[:-1], dtype=z.dtype, device=z.device)
-            score = {m: self.likelihoods[m].log_prob(self.decoders[m](z), x) for m, x in xs.items()}
-            scores = torch.stack([score.get(m, nothing) for m in self.modalities])
+            scores = torch.stack(
+                [
+                    self._score(m, xs[m], z, None if wanted is None else wanted[:, i])
+                    if m in xs
+                    else nothing
+                    for i, m in enumerate(self.modalities)
+                ]
+            )
             if mask is None:
                 return scores
             return torch.where(mask.reshape(len(mask), *[1] * (z.dim() - 2), -1), scores, 0.0)
 
         return log_likelihood
+
+    def _score(self, m: str, x: Tensor, z: Tensor, rows: Tensor | None) -> Tensor:
+        """log p(x_m | z), decoding only the wanted rows of `z`."""
+        if rows is None:
+            return self.likelihoods[m].log_prob(self.decoders[m](z), x)
+        found = self.likelihoods[m].log_prob(self.decoders[m](z[rows]), x)
+        return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put((rows,), found)
 
     def _readable(self, batch: Batch, observed: Observed) -> tuple[Batch, Tensor | None]:
         shapes = {m: encoder.shape for m, encoder in self.encoders.items()}

@@ -1,0 +1,157 @@
+"""Experiments put the parts together: settings in, the same numbers out, records that come back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from multielbo import experiments
+from multielbo.data import polydigits
+from multielbo.experiments import Experiment, preset
+from multielbo.metrics import Classifiers
+from multielbo.models import MODELS
+from multielbo.train import TrainConfig
+
+TINY = {
+    "epochs": 1,
+    "channels": (4,),
+    "latent_dim": 3,
+    "batch_size": 32,
+    "probe_examples": 50,
+    "prior_samples": 20,
+    "importance_samples": 2,
+    "likelihood_examples": 4,
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return polydigits("train", 64), polydigits("test", 30)
+
+
+@pytest.fixture(scope="module")
+def classifiers(data) -> Classifiers:
+    return Classifiers(data[0], TINY["channels"])
+
+
+@pytest.mark.parametrize(("dataset", "profile"), experiments.PRESETS)
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_every_preset(dataset, profile, model):
+    experiment = preset(dataset, model, profile)
+    TrainConfig(experiment.epochs, experiment.batch_size, experiment.learning_rate)
+    json.dumps(asdict(experiment), allow_nan=False)
+    assert (experiment.dataset, experiment.model) == (dataset, model)
+
+
+def test_the_full_polymnist_preset_is_the_papers_setting():
+    full = preset("polymnist", "mopoe", "full")
+    assert (full.latent_dim, full.batch_size, full.epochs) == (512, 256, 300)
+    assert (full.learning_rate, full.scale, full.importance_samples) == (1e-3, 0.75, 15)
+    assert (full.probe_examples, full.likelihood_examples, len(full.seeds)) == (500, None, 5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "mopeo"}, "no model 'mopeo'"),
+        ({"profile": "fast"}, "unknown profile 'fast'"),
+        ({"dataset": "mnist"}, "no data set 'mnist'; choose from polydigits, polymnist"),
+        ({"likelihood": "cauchy"}, "no likelihood 'cauchy'; choose from laplace, normal"),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_one_line(change, message):
+    with pytest.raises(ValueError, match=message) as error:
+        replace(preset("polydigits", "mopoe", "quick"), **change)
+    assert "\n" not in str(error.value)
+
+
+def test_a_preset_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"no preset for 'polymnist' \(quick\); there are"):
+        preset("polymnist", "mopoe", "quick")
+
+
+def test_prepared_data_need_a_folder():
+    with pytest.raises(ValueError, match=r"prepare the data with data_scripts/polymnist.py"):
+        experiments.load(preset("polymnist", "mopoe", "laptop"))
+
+
+def test_training_examples_are_as_many_as_asked_for():
+    experiment = preset("polydigits", "mopoe", "quick", train_examples=100)
+    train, test = experiments.load(experiment)
+    assert (len(train), len(test)) == (100, 1400)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_runs_from_settings_to_metrics(model, data, classifiers):
+    result = experiments.run(
+        preset("polydigits", model, "quick", **TINY), 0, *data, classifiers, progress=False
+    )
+    metrics = result.evaluation.metrics()
+    assert [len(metrics[f"{m}_by_inputs"]) for m in ("coherence", "probe", "log_likelihood")] == [
+        4,
+        5,
+        5,
+    ]
+    json.dumps(metrics, allow_nan=False)
+    assert result.history.steps == 2
+
+
+def test_a_run_is_a_function_of_its_seed(data, classifiers):
+    experiment = preset("polydigits", "mopoe", "quick", **TINY)
+    first, again, other = (
+        experiments.run(experiment, seed, *data, classifiers, progress=False) for seed in (0, 0, 1)
+    )
+    assert first.evaluation.metrics() == again.evaluation.metrics()
+    assert first.evaluation.metrics() != other.evaluation.metrics()
+    weights = [next(r.model.parameters()) for r in (first, again, other)]
+    assert torch.equal(*weights[:2])
+    assert not torch.equal(*weights[1:])
+
+
+def test_classifiers_of_other_data_are_refused_before_any_training(data):
+    others = Classifiers(polydigits("train", 10, size=8), (4,))
+    experiment = replace(preset("polydigits", "mopoe", "quick", **TINY), epochs=10**6)
+    with pytest.raises(ValueError, match="classifiers: made for polydigits"):
+        experiments.run(experiment, 0, *data, others, progress=False)
+
+
+def test_a_recorded_experiment_comes_back_without_classifiers_or_training(
+    tmp_path, data, classifiers
+):
+    experiment = preset("polydigits", "mopoe", "laptop", **TINY | {"seeds": (3, 4)})
+    record, arrays = experiments.recorded(experiment, tmp_path, *data, lambda: classifiers)
+    assert record.seeds == [3, 4]
+    assert len(record.metrics["joint_coherence"]) == 2
+    assert arrays["samples_m0_seed3"].shape == (5, 4, 3, 16, 16)
+    assert "samples_m0_seed4" not in arrays
+
+    def none_needed() -> Classifiers:
+        raise RuntimeError("the record was not found")
+
+    again, same = experiments.recorded(experiment, tmp_path, *data, none_needed)
+    assert again == record
+    np.testing.assert_array_equal(arrays["coherence_seed4"], same["coherence_seed4"])
+    changed = replace(experiment, beta=0.5)
+    with pytest.raises(RuntimeError, match="not found"):
+        experiments.recorded(changed, tmp_path, *data, none_needed)
+
+
+def test_pictures_are_bytes_given_one_input_more_in_each_row(data):
+    experiment = preset("polydigits", "wb-vae", "quick", **TINY)
+    model = experiments.untrained(experiment, data[0], 0)
+    made = experiments.pictures(model, data[1], examples=2)
+    assert set(made) == {f"samples_{name}" for name in data[1].modalities}
+    for images in made.values():
+        assert images.shape == (5, 2, 3, 16, 16)
+        assert images.dtype == np.uint8
+
+
+def test_an_experiment_cannot_be_changed_in_place():
+    experiment = preset("polydigits", "mopoe", "quick")
+    assert isinstance(experiment, Experiment)
+    with pytest.raises(AttributeError):
+        experiment.beta = 1.0
