@@ -11,11 +11,11 @@ import nbformat
 import pytest
 import yaml
 
-from multielbo.book import chapters, execute_all, overrun, titles, twin
+from multielbo.publishing.book import chapters, execute_all, overrun, titles, twin
 from multielbo.cli import main
-from multielbo.execution import NotebookError
+from multielbo.publishing.execution import NotebookError
 from multielbo.profiles import check_profile
-from multielbo.render import configuration, status_table
+from multielbo.publishing.render import configuration, status_table
 
 TOC = """format: jb-book
 root: index

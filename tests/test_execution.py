@@ -13,8 +13,8 @@ import papermill
 import pytest
 
 from multielbo import digests
-from multielbo.execution import NotebookError, execute
-from multielbo.notebooks import notebook_digest, python_cells
+from multielbo.publishing.execution import NotebookError, execute
+from multielbo.publishing.notebooks import notebook_digest, python_cells
 
 # Each execution leaves a line in runs.txt, so that the tests can count them.
 TINY = r'''# %% [markdown]
@@ -167,7 +167,7 @@ def test_records_count_if_the_notebook_can_read_them(
 
 def test_versions_of_the_numerical_packages_count(monkeypatch: pytest.MonkeyPatch) -> None:
     before = digest_of(TINY)
-    monkeypatch.setattr("multielbo.notebooks.version", lambda package: "0.0")
+    monkeypatch.setattr("multielbo.publishing.notebooks.version", lambda package: "0.0")
     assert digest_of(TINY) != before
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from multielbo.ledger import faults, read_ledger, table
+from multielbo.publishing.ledger import faults, read_ledger, table
 
 PAGE = """# %% [markdown]
 # # Products

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import chromium
-from multielbo.book import table_of_contents
+from multielbo.publishing.book import table_of_contents
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

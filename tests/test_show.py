@@ -4,7 +4,7 @@ import ast
 
 from multielbo import barycenters
 from multielbo.mixtures import Posteriors
-from multielbo.show import show, source
+from multielbo.publishing.show import show, source
 
 
 def test_shown_source_computes_what_the_function_computes():

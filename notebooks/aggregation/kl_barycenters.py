@@ -30,7 +30,7 @@ from multielbo import barycenters, gaussians, plots
 from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.oracle import LinearGaussian
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

@@ -38,7 +38,7 @@ from multielbo.models import build
 from multielbo.models.mmvae import mmvae
 from multielbo.objectives import powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

@@ -39,7 +39,7 @@ from multielbo.models.mmvae import mmvae
 from multielbo.models.mopoe import mopoe
 from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

@@ -35,7 +35,7 @@ from multielbo.models import build
 from multielbo.models.mvae import mvae
 from multielbo.objectives import subsampled_elbo
 from multielbo.oracle import LinearGaussian
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

@@ -36,7 +36,7 @@ from multielbo.profiles import check_profile
 from multielbo.models import build
 from multielbo.models.mopoe import mopoe
 from multielbo.models.wbvae import mwb_vae, wb_vae
-from multielbo.show import show
+from multielbo.publishing.show import show
 from multielbo.subsets import powerset
 
 check_profile(profile)

@@ -31,7 +31,7 @@ from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.objectives import Bound, joint_elbo
 from multielbo.oracle import LinearGaussian
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

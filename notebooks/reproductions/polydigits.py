@@ -38,7 +38,7 @@ from multielbo.metrics import conditional_coherence, importance_log_likelihood, 
 from multielbo.models import MODELS
 from multielbo.plots import LABELS
 from multielbo.records import caption
-from multielbo.show import show
+from multielbo.publishing.show import show
 
 check_profile(profile)
 plots.use_style()

@@ -13,8 +13,8 @@ __all__ = ["main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0 for success, 1 for a fault in the book and 2 for one in the input."""
-    from multielbo.execution import NotebookError
-    from multielbo.render import RenderError
+    from multielbo.publishing.execution import NotebookError
+    from multielbo.publishing.render import RenderError
 
     options = _parser().parse_args(arguments)
     try:
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def book(options: argparse.Namespace) -> int:
     """Execute what changed, render the book, print the path of its first page."""
-    from multielbo.book import check_profile, execute_all
-    from multielbo.render import render
+    from multielbo.publishing.book import check_profile, execute_all
+    from multielbo.publishing.render import render
 
     root = _root()
     execute_all(root, {"profile": check_profile(options.profile)}, options.jobs, _say)
@@ -46,7 +46,7 @@ def book(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Execute one notebook with the given parameters, away from the book; print its path."""
-    from multielbo.execution import execute
+    from multielbo.publishing.execution import execute
     from multielbo.profiles import check_profile
 
     root = _root()
@@ -65,8 +65,8 @@ def run(options: argparse.Namespace) -> int:
 
 def ledger(options: argparse.Namespace) -> int:
     """Print the equation ledger and its faults."""
-    from multielbo.book import titles
-    from multielbo.ledger import faults, read_ledger, table
+    from multielbo.publishing.book import titles
+    from multielbo.publishing.ledger import faults, read_ledger, table
 
     root = _root()
     found = read_ledger(root)

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from multielbo.execution import Execution, NotebookError, execute
+from multielbo.publishing.execution import Execution, NotebookError, execute
 from multielbo.profiles import PROFILES, check_profile
 
 __all__ = [

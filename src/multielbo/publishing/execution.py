@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multielbo.notebooks import (
+from multielbo.publishing.notebooks import (
     check_parameters,
     first_line,
     notebook_digest,

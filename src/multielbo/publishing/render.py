@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from multielbo.book import chapters, overrun, titles, twin
-from multielbo.ledger import read_ledger, table
+from multielbo.publishing.book import chapters, overrun, titles, twin
+from multielbo.publishing.ledger import read_ledger, table
 
 __all__ = ["RenderError", "configuration", "render", "status_table", "write_tables"]
 

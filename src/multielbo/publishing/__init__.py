@@ -1,0 +1,1 @@
+"""From notebooks to the rendered book: execution, ledger, pages. Training needs none of it."""
