@@ -11,10 +11,10 @@ import nbformat
 import pytest
 import yaml
 
-from multielbo.publishing.book import chapters, execute_all, overrun, titles, twin
 from multielbo.cli import main
-from multielbo.publishing.execution import NotebookError
 from multielbo.profiles import check_profile
+from multielbo.publishing.book import chapters, execute_all, overrun, titles, twin
+from multielbo.publishing.execution import NotebookError
 from multielbo.publishing.render import configuration, status_table
 
 TOC = """format: jb-book

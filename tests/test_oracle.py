@@ -157,7 +157,10 @@ def test_missing_modalities_score_zero(oracle, batch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda o, b: o.posterior(b, ["smell"]), "no modality 'smell'; it knows image, sound, text"),
+        (
+            lambda o, b: o.posterior(b, ["smell"]),
+            "no modality 'smell'; it knows image, sound, text",
+        ),
         (lambda o, b: o.posterior(b, []), "an empty subset"),
         (lambda o, b: LinearGaussian.random({"a": 1}, 2), "too few for 2 orthogonal columns"),
         (lambda o, b: LinearGaussian.random({"a": 1}, 0), "latent_dim is 0"),

@@ -14,7 +14,7 @@
 # # Products and mixtures as KL barycenters
 #
 # A product and a mixture look like two unrelated recipes for merging posteriors.
-# Ask which density is closest to all of them at once, and with the Kullback-Leibler divergence turned one way the answer is the mixture; turned the other way, it is almost the product {cite:p}`qiu2025`.
+# Ask which density is closest to all of them at once, and with the Kullback–Leibler divergence turned one way the answer is the mixture; turned the other way, it is almost the product {cite:p}`qiu2025`.
 # This chapter proves both answers, lets an optimiser rediscover them, and takes the *almost* seriously: the product that the models multiply is the answer to another question.
 
 # %% tags=["parameters", "remove-cell"]
@@ -27,9 +27,9 @@ import torch
 from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots
-from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 
 check_profile(profile)
@@ -53,7 +53,7 @@ PRODUCT, LOG_POOL, MIXTURE = map(plots.colour, ("mvae", "log-pool", "mmvae"))
 # ::::
 #
 # With squared Euclidean distance between points this is the weighted mean, hence the name.
-# The Kullback-Leibler divergence is not symmetric and leaves a choice: $D(q,q_m)=\KL{q}{q_m}$, called **reverse**, or $D(q,q_m)=\KL{q_m}{q}$, called **forward**.
+# The Kullback–Leibler divergence is not symmetric and leaves a choice: $D(q,q_m)=\KL{q}{q_m}$, called **reverse**, or $D(q,q_m)=\KL{q_m}{q}$, called **forward**.
 
 # %% [markdown]
 # ## Reverse: the geometric mean
@@ -70,6 +70,7 @@ PRODUCT, LOG_POOL, MIXTURE = map(plots.colour, ("mvae", "log-pool", "mmvae"))
 # $$
 #
 # so $g$ is the only minimiser, and the minimum is $-\log Z\ge0$.
+# (Both sides may be infinite.)
 # ::::
 #
 # :::{prf:proof}
@@ -158,13 +159,14 @@ glue("reverse_at_product", f"{at_product:.3f}", display=False)
 # \sum_{m} w_m\,\KL{q_m}{q} = \KL{\bar q}{q} + \sum_m w_m\,\KL{q_m}{\bar q} .
 # $$
 #
-# So $\bar q$ is the only minimiser, and the minimum is the experts' Jensen-Shannon divergence {eq}`eq-jsd`.
+# So $\bar q$ is the only minimiser, and the minimum is the experts' Jensen–Shannon divergence, {eq}`eq-jsd`.
 # ::::
 #
 # :::{prf:proof}
 # Split $\log\frac{q_m}{q}=\log\frac{q_m}{\bar q}+\log\frac{\bar q}{q}$ and take $\sum_m w_m\E_{q_m}$.
 # The first part is the last term of the lemma.
-# The second does not depend on $m$ within the logarithm, and $\sum_m w_m\E_{q_m}$ is the expectation under $\bar q$.
+# The logarithm of the second does not depend on $m$, and $\sum_m w_m\E_{q_m}$ is the expectation under $\bar q$.
+# The last term does not depend on $q$, and it is finite, at most the entropy of the weights by {prf:ref}`lem-compensation`.
 # :::
 #
 # This is the compensation identity of {doc}`/chapters/aggregation/mixture_of_experts`, read as an optimisation: there $q$ was the prior, here $q$ is free.
@@ -186,7 +188,7 @@ glue("reverse_at_product", f"{at_product:.3f}", display=False)
 #
 # :::{prf:proof}
 # By {prf:ref}`lem-forward-barycenter` only $\KL{\bar q}{q}$ depends on $q$, and of that only $-\E_{\bar q}\log q$.
-# For $q=\N(a,b^2)$ in one dimension it is $\frac12\big[\log 2\pi b^2+(v+(m-a)^2)/b^2\big]$, where $m$ and $v$ are the mixture's mean and variance.
+# For $q=\N(a,b^2)$ in one dimension this is $\frac12\big[\log 2\pi b^2+(v+(m-a)^2)/b^2\big]$, where $m$ and $v$ are the mixture's mean and variance.
 # It is smallest at $a=m$, and then, setting the derivative with respect to $b^2$ to zero, at $b^2=v$.
 # Dimensions add up, so each is solved by itself; the variance of a mixture is the mean of the variances plus the variance of the means.
 # :::
@@ -274,7 +276,7 @@ assert total_variation(forward_found, mixture) < 1e-3
 assert total_variation(reverse_found, product) > 0.1, "it must not find the plain product"
 assert total_variation(log_pool, mixture) > 0.1, "nor confuse the two directions"
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Two panels with the same three experts in grey: on the left the reverse divergence, where dots found by an optimiser lie on the single peak of the log-pool; on the right the forward divergence, where they lie on the curve of the mixture."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3), sharey=True)
 fine = torch.linspace(-4.2, 4.2, 601)
 panels = [
@@ -317,7 +319,7 @@ plt.show()
 
 # %% [markdown]
 # Each direction has its temper.
-# Where one expert says *no*, the reverse divergence is infinite for any $q$ that puts mass there, so the log-pool keeps away: it is **zero-forcing**, and one veto is enough.
+# Where one expert says *no*, with a density of zero, the reverse divergence is infinite for any $q$ that puts mass there, so the log-pool keeps away: it is **zero-forcing**, and one veto is enough.
 # Where one expert says *yes*, the forward divergence punishes a $q$ that stays away, so the mixture goes everywhere: it is **mass-covering**.
 
 # %% [markdown]
@@ -365,7 +367,7 @@ assert total_variation(product_found, product) < 1e-3
 sum_only = free_form(lambda log_q: kl_on_grid(log_q, experts).sum())
 assert total_variation(sum_only, product) > 0.1, "the entropy term is needed"
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Three expert ellipses over the shaded density of their mixture in two latent dimensions: the ellipses of the product and of the log-pool share a centre, the product's being smaller, and the moment match is the largest of the averages."}}
 centres = torch.tensor([[-1.9, -0.3], [0.5, 1.6], [1.6, -0.9]])[:, None]
 spreads = torch.tensor([[0.75, 1.5], [1.6, 0.6], [0.9, 0.9]])[:, None]
 averages = {
@@ -479,7 +481,7 @@ glue("overconfident", f"{repeated['product'].mean():.2f}", display=False)
 #
 # | | paper | official code | here |
 # |---|---|---|---|
-# | **MVAE** {cite:p}`wu2018` | a product of experts | $\N(0,I)$ is one more expert | `product(..., prior_exponent=1.0)` |
+# | **MVAE** {cite:p}`wu2018` | a product of experts, prior included | $\N(0,I)$ is one more expert | `product(..., prior_exponent=1.0)` |
 # | **MoPoE** {cite:p}`sutter2021` | introduces the product of experts as a *geometric mean*, and takes its closed form for Gaussians | exponents one, no division by the number of experts | `product` and `log_pool` are two functions |
 # | **WB-VAE** {cite:p}`qiu2025` | abstract: product and mixture are barycenters under asymmetric weighted KL; whether the weights sum to one is not known to us | none known to us | reverse-KL barycenter: `log_pool`, never `product` |
 # | **weights of a mixture** {cite:p}`sutter2021` | equal | equal in the divergence; {doc}`/chapters/aggregation/mopoe` says how samples are split | any weights that sum to one, equal by default |

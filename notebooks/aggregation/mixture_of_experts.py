@@ -17,7 +17,7 @@
 # A mixture lets one expert speak at a time.
 # Every expert has to stand on its own, so any modality can be asked alone; MMVAE {cite:p}`shi2019` is built on this.
 # The price is that a mixture can only repeat what some expert says.
-# This chapter derives the mixture's bound, shows that the bound often used in its place is lower by the Jensen--Shannon divergence of the experts, and measures what repeating costs.
+# This chapter derives the mixture's bound, shows that the bound often used in its place is lower by the Jensen–Shannon divergence of the experts, and measures what repeating costs.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"
@@ -32,12 +32,12 @@ from myst_nb import glue
 
 from multielbo import gaussians, plots
 from multielbo.barycenters import log_pool, product
-from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors, jensen_shannon, kl_of_mixture, mean_kl
 from multielbo.models import build
 from multielbo.models.mmvae import mmvae
 from multielbo.objectives import powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 
 check_profile(profile)
@@ -174,7 +174,7 @@ glue("variance_ratio", f"{variance_ratio:.1f}", display=False)
 # $$ (eq-mean-kl)
 #
 # So it is tempting to use the second for the first.
-# What separates them is the **Jensen--Shannon divergence** of the experts, their average divergence from their own mixture,
+# What separates them is the **Jensen–Shannon divergence** of the experts, their average divergence from their own mixture,
 #
 # $$
 # \mathrm{JSD}_w(q_1,\dots,q_K) = \sum_{k} w_k\,\KL{q_k}{\bar q} .
@@ -198,7 +198,7 @@ glue("variance_ratio", f"{variance_ratio:.1f}", display=False)
 #
 # :::{prf:proof}
 # Write $\log\frac{q_k}{p}=\log\frac{q_k}{\bar q}+\log\frac{\bar q}{p}$ and take $\sum_k w_k\E_{q_k}$.
-# The first part gives the Jensen--Shannon divergence; the second gives $\E_{\bar q}\log\frac{\bar q}{p}$, because the weighted expectations add up to one under $\bar q$.
+# The first part gives the Jensen–Shannon divergence; the second gives $\E_{\bar q}\log\frac{\bar q}{p}$, because the weighted expectations add up to one under $\bar q$.
 # Each term of {eq}`eq-jsd` is non-negative.
 # Where $w_k>0$, $\bar q\ge w_kq_k$ pointwise, so $\log\frac{q_k}{\bar q}\le-\log w_k$ and the sum is at most the entropy of the weights, which is largest for equal weights.
 # :::
@@ -235,10 +235,10 @@ glue("jsd_max", f"{jsd.max():.2f}", display=False)
 glue("log_three", f"{math.log(3):.2f}", display=False)
 
 # %% [markdown]
-# Over the batch the average of the rates pays {glue:text}`paid` nats where the mixture needs {glue:text}`needed`; the remaining {glue:text}`jsd` are disagreement, {glue:text}`jsd_max` for the most divided example and at most $\log 3=$ {glue:text}`log_three` for any.
+# Over the batch the average of the rates pays {glue:text}`paid` nats per example where the mixture needs {glue:text}`needed`; the remaining {glue:text}`jsd` is disagreement, {glue:text}`jsd_max` for the most divided example and at most $\log 3=$ {glue:text}`log_three` for any.
 # The picture pulls equal experts apart and watches the disagreement fill up.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "The Jensen–Shannon divergence of two, three and five equal Gaussians against the distance between neighbours: each curve starts at zero, rises and levels off at a dotted line, the logarithm of the number of experts."}}
 distance = torch.linspace(0, 8, 81)
 points = torch.linspace(-8, 40, 2001)
 ends = {}
@@ -263,14 +263,17 @@ plt.show()
 
 # %% [markdown]
 # Replace the rate of the mixture by the average, and the bound becomes the **component-averaged ELBO** $\sum_k w_k\ELBO(q_k)$: the twin of the last section.
-# By {prf:ref}`lem-compensation` it is lower than the mixture's ELBO by exactly the Jensen--Shannon divergence, so it is a bound on $\log p(x)$ too.
+# By {prf:ref}`lem-compensation` it is lower than the mixture's ELBO by exactly the Jensen–Shannon divergence, so it is a bound on $\log p(x)$ too.
 # What it costs is not tightness alone: maximising it also pushes the experts towards each other, since disagreement is charged.
 #
 # The MMVAE of {cite:t}`shi2019` uses the mixture's density, the released code of {cite:t}`sutter2021` charges the average, and both go by the name MMVAE.
-# In our model file the difference is one argument:
+# In our model file the difference is one argument, which also draws a single sample per example in place of one per expert ({doc}`/chapters/aggregation/mopoe` compares the two):
 
 # %% tags=["remove-input"]
 show(mmvae)
+
+# %% [markdown]
+# **Check.** The two estimators, with one sample per expert each, are the Jensen–Shannon divergence apart on the most divided example.
 
 # %%
 averaged = powerset_elbo(q_one, score, generator).elbo()  # one sample per expert, average rate
@@ -297,8 +300,8 @@ assert jsd[divided] > 10 * standard_error
 # ::::
 #
 # :::{prf:proof}
-# The law of total variance: the variance of $\bar q$ is the average of the experts' variances plus the variance of their means.
-# The inequality is {prf:ref}`lem-compensation` with the average on the left replaced by its smallest term, and the Jensen--Shannon divergence by its largest value.
+# By the law of total variance, the variance of $\bar q$ is the average of the experts' variances plus the variance of their means.
+# The inequality is {prf:ref}`lem-compensation` with the average on the left replaced by its smallest term, and the Jensen–Shannon divergence by its largest value.
 # :::
 #
 # The left side is the gap of the mixture's bound, by {prf:ref}`lem-elbo-gap`.
@@ -306,7 +309,7 @@ assert jsd[divided] > 10 * standard_error
 #
 # How large is the gap when every expert is exact?
 # We give the mixture every advantage: for each example by itself, the best weights there are.
-# The gap is convex in the weights, and mirror descent finds its minimum.
+# The gap is convex in the weights, with slope $\E_{q_k}[\log\bar q-\log p(z\mid x)]$ in $w_k$ up to a constant, and mirror descent, $w_k\leftarrow w_k e^{-\text{slope}_k}$ normalised, finds its minimum.
 
 # %%
 evidence = oracle.log_evidence(batch)
@@ -352,7 +355,7 @@ assert 0 < (alone.min(0).values - gap(best)).mean() < 0.05  # "hardly less"
 #
 # One example shows why: no weighted sum of three wide curves is a narrow one.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Densities over the latent for one example: three wide experts in grey, their equally wide mixture, and the product of the experts, a narrow and tall peak that is the posterior."}}
 fig, ax = plt.subplots()
 window = grid.abs() < 3.2
 curves = [(log_experts[:, k, divided], "0.6", None) for k in range(3)]
@@ -401,7 +404,7 @@ plt.show()
 # :label: lem-borrowed-confidence
 #
 # Let the data come from the model, and let $q_m$ depend on $x$ through $x_m$ only.
-# On average over data, the component-averaged ELBO is largest at
+# On average over data, the component-averaged ELBO is, for any positive weights, largest at
 #
 # $$
 # q_m(z)\;\propto\;\exp\E\big[\log p(z\mid x)\,\big|\,x_m\big] .
@@ -445,7 +448,7 @@ glue("averaged_exact", f"{averaged_gap(many_scale).mean():.2f}", display=False)
 glue("averaged_borrowed", f"{borrowed.mean():.2f}", display=False)
 glue("joint_width", f"{100 * joint_scale / many_scale.mean():.0f}", display=False)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats lost per example against the width of the experts relative to the exact one: the averaged bound and the mixture's bound have their lowest points, marked by dots, at factors below one, the answer from one modality at one."}}
 factors = torch.linspace(0.35, 1.2, 35)
 names = oracle.modalities
 
@@ -503,7 +506,7 @@ assert abs(factors[of_answer.argmin()] - 1) < 0.02
 # The identity gives the arithmetic mean, which is the mixture and needs no normalising; the logarithm gives the geometric mean, $\prod_kq_k^{w_k}$ normalised.
 # {cite:t}`sutter2021` place MMVAE at the first and MVAE at the second.
 # Mind the exponents: those of a mean sum to one, those of MVAE's product are all one.
-# The product of $K$ experts, before any prior, is the $K$-th power of their equally weighted geometric mean: same centre, a $K$-th of the variance.
+# The product of $K$ Gaussian experts, before any prior, is the $K$-th power of their equally weighted geometric mean, normalised: same centre, a $K$-th of the variance.
 # It sharpens because it is *not* a mean; {doc}`/chapters/aggregation/kl_barycenters` takes this up.
 
 
@@ -530,7 +533,9 @@ assert (plain[1] < 0.6 * geometric[1]).all(), "the product is not the geometric 
 #
 # The mixture drops the experts that have seen nothing and shares their weight evenly among the others.
 # With the missing modalities scored as zero, {eq}`eq-stratified` is then the ELBO of a density that was built from $x_S$ alone, on $\log p(x_S)$: one valid bound for each example, whatever it lacks.
-# And translation is in the objective, as every expert's sample has to explain every observed modality: $M^2$ reconstructions, where MVAE with $k=0$ scores $2M$.
+# And translation is in the objective, as every expert's sample has to explain every observed modality: $M^2$ reconstructions of a complete example, where MVAE with $k=0$ scores $2M$.
+#
+# **Check.** With the sound missing, and NaN in its place, the estimator meets the bound by quadrature, which lies below the evidence of what was seen.
 
 # %%
 model = build("mmvae")
@@ -549,6 +554,10 @@ estimate = torch.stack(
 )
 assert ((estimate.mean(0) - bound).abs() < 5 * estimate.std(0) / 500**0.5).all()
 assert (bound < oracle.log_evidence(seen)).all(), "a bound on what was seen"
+spread_evenly = without_sound._replace(weights=torch.full((3, 256), 1 / 3))
+log_wrong = spread_evenly.log_density(z)  # the missing expert keeps its weight, and is the prior
+wrong = integrate(log_wrong.exp() * (log_seen - log_wrong))
+assert ((estimate.mean(0) - wrong).abs() > 5 * estimate.std(0) / 500**0.5).any()
 
 # %% [markdown]
 # ## Conventions
@@ -563,21 +572,22 @@ assert (bound < oracle.log_evidence(seen)).all(), "a bound on what was seen"
 # | samples per expert | importance samples, number not known to us | 30 | 10 by default | one |
 # | divergence | density of the mixture | not known to us | density of the mixture | density of the mixture; `averaged=True` for the average |
 #
-# The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and belong to a later chapter; with one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.
+# The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and are not in this book yet.
+# With one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.
 
 # %% [markdown]
 # ## Exercises
 #
 # ::::{exercise}
 # :label: ex-unequal-weights
-# For which experts and weights is the Jensen--Shannon divergence as large as the entropy of the weights, and how close do two unit Gaussians at distance eight come, with weights $0.9$ and $0.1$?
+# For which experts and weights is the Jensen–Shannon divergence as large as the entropy of the weights, and how close do two unit Gaussians at distance eight come, with weights $0.9$ and $0.1$?
 # ::::
 #
 # ::::{solution} ex-unequal-weights
 # :class: dropdown
 # The proof loses something only in $\bar q\ge w_kq_k$, which is an equality wherever no other expert puts any mass.
 # So the value is attained exactly by experts with disjoint supports, which Gaussians never have.
-# At distance eight they come within a thousandth of a nat, and the entropy of these weights is well below $\log 2$.
+# At distance eight they come within a thousandth of a nat, and the entropy of these weights is less than half of $\log 2$.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]

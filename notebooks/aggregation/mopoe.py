@@ -32,13 +32,13 @@ from myst_nb import glue
 
 from multielbo import barycenters, gaussians, objectives, plots, subsets
 from multielbo.aggregators import Aggregator, product_of_experts
-from multielbo.profiles import check_profile
 from multielbo.mixtures import Posteriors
 from multielbo.models import build
 from multielbo.models.mmvae import mmvae
 from multielbo.models.mopoe import mopoe
 from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 
 check_profile(profile)
@@ -231,12 +231,14 @@ assert (false_bound > evidence).any(), "without normalising the products it is n
 #
 # :::{prf:proof}
 # Expectations under $\bar q$ are averages of expectations under the $q_S$, so the two bounds have the same reconstruction and differ in their rates, $\KL{\bar q}{p}$ against $\sum_S w_S\KL{q_S}{p}$.
-# By the compensation identity, {prf:ref}`lem-compensation`, the second exceeds the first by the Jensen-Shannon divergence.
+# By the compensation identity, {prf:ref}`lem-compensation`, the second exceeds the first by the Jensen–Shannon divergence.
 # That is a sum of divergences, hence non-negative.
 # And $\bar q\ge w_S\,q_S$ at every $z$ gives $\KL{q_S}{\bar q}\le-\log w_S$.
 # :::
 #
 # The paper obtains the inequality from Jensen's; the compensation identity says in addition what the difference is.
+#
+# **Check.** On the grid the two bounds differ by the divergence, and every term of it stays below $\log K$.
 
 # %%
 log_components = gaussians.log_density(grid[:, None], q.loc, q.scale)  # (grid, K, B)
@@ -252,7 +254,7 @@ assert divergences.max() > math.log(5), "log M, the number of modalities, would 
 # %% [markdown]
 # The published lemma reads: *maximising* the MoPoE objective *minimises* the convex combination of divergences.
 # Its proof shows the inequality.
-# From "the objective lies above another one" it does not follow that the two have the same maximiser, and they have not.
+# From "the objective lies above another one" it does not follow that the two have the same maximiser, and they do not.
 #
 # The shortest counterexample has two components.
 # Cut the exact posterior at its mean, and let $q_1$ be its left half and $q_2$ its right half, each normalised.
@@ -299,7 +301,7 @@ glue("peak_low", f"{factors[peak_low]:.2f}", display=False)
 glue("peak_high", f"{factors[peak_high]:.2f}", display=False)
 glue("lost_at_peak", f"{low[peak_low] - low[peak_high]:.3f}", display=False)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats per example against a factor on the experts' widths: the mixture's bound lies above the average of the subsets' bounds, both lie below the dotted evidence, and their peaks, marked by dots and dashed lines, are at different factors."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.6))
 top, bottom = plots.colour("mmvae"), plots.colour("mopoe")
 ax.axhline(evidence.mean(), color="0.3", lw=1, ls=":")
@@ -341,7 +343,7 @@ ax.annotate("JSD", (factors[5], (low[5] + high[5]) / 2), color="0.35", ha="cente
 plt.show()
 
 # %% [markdown]
-# At the exact unimodal posteriors, factor one, the two bounds are {glue:text}`jsd_mean` nats apart, of at most $\log 31=$ {glue:text}`log_subsets`.
+# At the exact unimodal posteriors, factor one, the two bounds are {glue:text}`jsd_mean` nats apart, of at most $\log K=$ {glue:text}`log_subsets`.
 # The average of the bounds peaks at factor {glue:text}`peak_low`, the mixture's own bound at {glue:text}`peak_high`; going there costs the convex combination {glue:text}`lost_at_peak` nats.
 # Maximising $\ELBO(\bar q)$ minimises the convex combination *minus* JSD: it rewards components for disagreeing.
 
@@ -388,8 +390,8 @@ show(objectives.mixture_elbo, objectives.powerset_elbo)
 # :::
 #
 # So {eq}`eq-mopoe` and {eq}`eq-powerset-elbo` are *the same objective* with two estimators.
-# It is the convex combination of Lemma 1, for which the wording of Lemma 3 is true word for word.
-# The tighter bound that the proof of Lemma 3 is about is a third function, our `stratified_elbo` {eq}`eq-stratified` over the power set, and it decodes $K$ samples as well.
+# It is the averaged bound of {prf:ref}`lem-mopoe-1`, and with it in place of $\ELBO(\bar q)$ the wording of Lemma 3 is true: maximising it minimises the convex combination.
+# The tighter bound that the proof of Lemma 3 is about is a third function, our `stratified_elbo` over the power set, {eq}`eq-stratified`, and it decodes $K$ samples as well.
 #
 # **Check.** Means and variances of one example by integration, against the estimators' samples.
 
@@ -436,7 +438,7 @@ glue("sd_one", f"{expected['one sample'].sqrt():.2f}", display=False)
 glue("sd_all", f"{expected['one per subset'].sqrt():.2f}", display=False)
 glue("between_share", f"{100 * between / expected['one sample']:.0f}", display=False)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Two histograms of estimates for one example with the same mean: one sample per example spreads widely, with a long tail to the left, and one sample per subset makes a narrow peak around the mean; the evidence is a dotted line to its right."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 centre = float(powerset_bound[example])
 width = 4 * float(expected["one sample"].sqrt())
@@ -462,7 +464,7 @@ ax.set(
     xlabel="estimate for one example, nats",
     ylabel="density of estimates",
     yticks=[],
-    title="Same mean, 31 times the decodes: one objective, two estimators",
+    title=f"Same mean, {len(family)} times the decodes: one objective, two estimators",
 )
 plt.show()
 
@@ -510,7 +512,7 @@ glue("drawn_low", f"{counts.min()}", display=False)
 glue("drawn_high", f"{counts.max()}", display=False)
 
 # %% [markdown]
-# With the batch of 256 and the 31 subsets of PolyMNIST, each subset gets {glue:text}`released_each` examples and the full set {glue:text}`released_full`: double weight in the reconstruction, single weight in the divergence.
+# With the batch of 256 of its PolyMNIST script and the {glue:text}`decodes_ratio` subsets of five modalities, each subset gets {glue:text}`released_each` examples and the full set {glue:text}`released_full`: double weight in the reconstruction, single weight in the divergence.
 # {ref}`An exercise <ex-remainder>` shows that this is no longer a bound, if only by a little.
 # Our `Posteriors.sample` draws systematically: one uniform number shifts a regular grid of $B$ points, every example still chooses with its own weights, and every subset gets {glue:text}`drawn_low` or {glue:text}`drawn_high` of them.
 #
@@ -549,10 +551,10 @@ assert (as_released[1][-1] < q.scale[-1]).all(), "the prior expert sharpens the 
 #
 # :::{prf:proof}
 # Hold $x_S$ fixed.
-# The left side is an average, over the $x_T$ that go with it, of reverse divergences to the experts $p(z\mid x_S,x_T)$, so {prf:ref}`lem-reverse-barycenter` applies with $p(x_T\mid x_S)$ for weights: the minimiser is their log-pool.
+# The left side is an average, over the $x_T$ that go with it, of reverse divergences to the experts $p(z\mid x_S,x_T)$, so {prf:ref}`lem-reverse-barycenter` applies with $p(x_T\mid x_S)$ for weights and an integral for the sum: the minimiser is their log-pool.
 # All these experts are Gaussian with the same covariance $\Sigma$, so the log-pool keeps $\Sigma$ and averages the means $\mu(x)$, and their average given $x_S$ is $\E[z\mid x_S]$.
-# There the objective is $\frac12\E\,(\mu(x)-\E[z\mid x_S])^\top\Sigma^{-1}(\mu(x)-\E[z\mid x_S])$.
-# By the law of total variance $\mu(x)$ varies around that average with covariance $\Sigma_S-\Sigma$, and $\frac12\tr(\Sigma^{-1}(\Sigma_S-\Sigma))$ is the floor.
+# Two Gaussians with the same covariance differ by the shift term of {eq}`eq-gaussian-kl` alone, so there the objective is $\frac12\E\,(\mu(x)-\E[z\mid x_S])^\top\Sigma^{-1}(\mu(x)-\E[z\mid x_S])$.
+# By the law of total variance the covariance $\Sigma_S$ of $z$ given $x_S$ is $\Sigma$ plus that of $\mu(x)$, so $\mu(x)$ varies around its average with covariance $\Sigma_S-\Sigma$, and $\frac12\tr(\Sigma^{-1}(\Sigma_S-\Sigma))$ is the floor.
 # :::
 #
 # So the average over $S$ of these floors is lost to the powerset sum whatever the encoders do, and by {prf:ref}`lem-mopoe-3` the mixture's own bound can win back at most $\log K$ of it.
@@ -584,7 +586,7 @@ glue("honest_mean", f"{honest.mean():.2f}", display=False)
 glue("floor_one", f"{floors[:5].mean():.2f}", display=False)
 glue("floor_four", f"{floors[-6:-1].mean():.2f}", display=False)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats lost per example against the number of modalities in the subset, a dot for each subset and lines for the averages: the line of the exact subset posteriors lies above the floor of the best encoder, and both fall to zero at five modalities."}}
 sizes = family.sum(1)
 fig, ax = plt.subplots(figsize=(6.4, 3.4))
 for values, color, label, at in [
@@ -612,7 +614,7 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# With one modality of five, at least {glue:text}`floor_one` nats per example are lost; with four, {glue:text}`floor_four`.
+# With one modality of five, averaged over which, at least {glue:text}`floor_one` nats per example are lost; with four, {glue:text}`floor_four`.
 # Averaged over the power set no encoder gets below {glue:text}`floor_mean` nats, and the exact subset posteriors pay {glue:text}`honest_mean`.
 # {cite:t}`daunhawer2022` show that sub-sampling modalities puts an upper bound on the multimodal ELBO of such models; on the oracle, with its decoders given, the limit has a number.
 
@@ -670,7 +672,7 @@ print(f"beyond the evidence by {excess.mean():.3f} nats on average, {excess.max(
 # ::::{solution} ex-shi-equivalence
 # :class: dropdown
 # $\ELBO(\bar q)=\int\bar q\log\frac{p(x,z)}{\bar q}\,\mathrm dz$, and $\bar q=\frac1M\sum_m q_m$ in front of the logarithm, and only there, is taken out of the integral.
-# The logarithm keeps the density of the whole mixture, so this is `stratified_elbo`; `mixture_elbo` and `powerset_elbo` have $\log q_m$ in its place and are lower by the Jensen-Shannon divergence:
+# The logarithm keeps the density of the whole mixture, so this is `stratified_elbo`; `mixture_elbo` and `powerset_elbo` have $\log q_m$ in its place and are lower by the Jensen–Shannon divergence:
 # ::::
 
 # %% tags=["hide-input", "remove-output"]

@@ -30,11 +30,11 @@ from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots, subsets
 from multielbo.barycenters import product
-from multielbo.profiles import check_profile
 from multielbo.models import build
 from multielbo.models.mvae import mvae
 from multielbo.objectives import subsampled_elbo
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 
 check_profile(profile)
@@ -65,12 +65,12 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 #
 # :::{prf:proof}
 # Up to a constant, $-2\log$ of the left side is $\sum_d\big[a z_d^2+\sum_m w_m(z_d-\mu_{m,d})^2/\sigma_{m,d}^2\big]$.
-# In each dimension this is a quadratic in $z_d$ with curvature $\sigma_d^{-2}$ and minimum $\mu_d$, so it equals $(z_d-\mu_d)^2/\sigma_d^2$ plus a constant.
-# A positive curvature is what makes it integrable.
+# In each dimension this is a quadratic in $z_d$ with leading coefficient $\sigma_d^{-2}$, whose derivative $2a z_d+2\sum_m w_m(z_d-\mu_{m,d})/\sigma_{m,d}^2$ vanishes at $\mu_d$, so it equals $(z_d-\mu_d)^2/\sigma_d^2$ plus a constant.
+# A positive leading coefficient is what makes the left side integrable.
 # :::
 #
 # An expert is best thought of as two numbers per dimension, its precision $\lambda_m=\sigma_m^{-2}$ and its **vote** $h_m=\lambda_m\mu_m$.
-# A product adds the precisions and adds the votes, for all subsets of modalities in one matrix product:
+# A product adds the precisions and adds the votes, each for all subsets of modalities in one matrix product:
 
 # %% tags=["remove-input"]
 show(product, barycenters.combine)
@@ -164,7 +164,7 @@ assert gaps(*one_prior).min() > 1e-3, "a = 1 must fail for every subset of exact
 # ## Every further count of the prior is over-confidence
 #
 # With exact posteriors as experts, an exponent $a$ leaves the precision too large by $|S|-1+a$ in every dimension, and the sum of votes untouched.
-# So the product is at once too narrow and too close to the origin, even where all that the modalities have in common is the prior.
+# So wherever $|S|-1+a$ is positive, the product is at once too narrow and too close to the origin.
 # {prf:ref}`lem-elbo-gap` translates this into nats: the bound on $\log p(x_S)$ is too low by exactly the divergence that `gaps` computes.
 
 # %%
@@ -172,7 +172,7 @@ excess = one_prior[1].square().reciprocal() - bayes[1].square().reciprocal()
 torch.testing.assert_close(excess, size[:, None, None].to(excess).expand_as(excess))
 assert (one_prior[0].abs() <= bayes[0].abs()).all(), "shrunk towards the prior mean"
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats lost per example against the number of modalities in the subset, for three exponents of the prior: a = 1 - |S| stays at zero, a = 0 starts at zero and rises, and a = 1 rises above it."}}
 sizes = torch.arange(1, 6)
 
 
@@ -209,7 +209,7 @@ glue("lost_one_prior", f"{curves['$a=1$'][-1]:.2f}", display=False)
 #
 # So is MVAE's prior expert, $a=1$, a mistake?
 # Only if its experts are posteriors, and nobody told them to be.
-# Divide the prior out of each unimodal posterior, and what is left is the **likelihood expert** $\ell_m(z)\propto p(x_m\mid z)$.
+# Divide the prior out of each unimodal posterior, and what is left is the **likelihood expert** $\ell_m(z)\propto p(x_m\mid z)$, where that can be normalised over $z$.
 # A product of likelihood experts contains no prior at all, so it has to be multiplied in once: $a=1$ is then right for every subset, and the empty subset answers with the prior.
 
 # %%
@@ -305,7 +305,7 @@ glue("subsampled_exact", f"{sum_of_evidences[0]:.2f}", display=False)
 # ::::
 #
 # :::{prf:proof}
-# The full product has precision $a+\sum_m\lambda_m$ and mean $\sum_m h_m\big/\big(a+\sum_m\lambda_m\big)$: the constants cancel in both sums.
+# In every dimension, the full product has precision $a+\sum_m\lambda_m$ and mean $\sum_m h_m\big/\big(a+\sum_m\lambda_m\big)$: the constants cancel in both sums.
 # The answer from $x_m$ alone has precision $a+\lambda_m+e_m$, so its variance moves unless $e_m=0$; and if $e_m=0$, its mean $(h_m+c_m)/(a+\lambda_m)$ moves unless $c_m=0$.
 # :::
 #
@@ -336,7 +336,7 @@ glue("text_alone", f"{text_alone.mean():.1f}", display=False)
 # From the second, text alone is answered {glue:text}`text_alone` nats per example off.
 # Move votes gradually, here from smell to image, and the joint bound does not react, while the unimodal bounds do:
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats lost per example against the amount of vote moved from smell to image: the curves for image alone and for smell alone rise steeply on both sides of zero, the one for all five modalities stays flat at zero."}}
 shifts = torch.linspace(-2.5, 2.5, 61)
 direction = torch.tensor([1.0, 0.0, 0.0, 0.0, -1.0])[:, None, None]
 
@@ -443,7 +443,7 @@ torch.testing.assert_close(bound.rate, 2 * gaussians.kl_to_prior(q.loc[text], q.
 # |---|---|---|---|---|
 # | likelihood scale | not known to us | not known to us | set by the user, with optional factors per modality | a property of the likelihood; factors are an argument of `elbo` |
 # | reduction | sum over subsets, else not known to us | not known to us | sum over dimensions and subsets, mean over the batch | sum over dimensions and subsets, per example; the caller averages |
-# | prior expert | in every product | not known to us | in every product | in every product, `prior_expert=True` |
+# | prior expert | in every product | in every product | in every product | in every product, `prior_expert=True` |
 # | $\beta$ | not known to us | not known to us | ramps up, over 10 epochs by default | an argument of `elbo`, constant |
 # | samples | not known to us | not known to us | one per subset | one per subset |
 # | subsets beyond full set and singletons | $k$ at random | not known to us | $k$ at random, 0 by default | `mvae(extra=k)`, 0 by default |
@@ -486,7 +486,8 @@ for t in (0.0, 1.0, 10.0):
 # :class: dropdown
 # On average over data from the model it is, for a single example it is not.
 # With exact posteriors it equals $\log p(x)-\tfrac12\log\frac{p(x)}{\prod_m p(x_m)}$.
-# Units cancel in the ratio, whose expected logarithm is the total correlation of the modalities, a divergence and so never negative; but for an $x$ whose modalities fit together worse than chance the logarithm is negative, and half the sum exceeds the joint evidence.
+# Units cancel in the ratio, whose expected logarithm is the total correlation of the modalities, a divergence and so never negative.
+# But for an $x$ whose modalities fit together worse than chance the logarithm is negative, and half the sum exceeds the joint evidence.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]

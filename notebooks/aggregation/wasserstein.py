@@ -13,7 +13,7 @@
 # %% [markdown]
 # # The Wasserstein barycenter, WB-VAE and MWB-VAE
 #
-# A KL divergence compares two densities at the same place: how far apart the places are it does not see.
+# A KL divergence compares two densities at the same place, and does not see how far apart two places are.
 # The Wasserstein distance asks instead how far mass has to travel to turn one distribution into the other.
 # {cite:t}`qiu2025` average unimodal posteriors with it.
 # This chapter derives that average, proves it optimal, says what it keeps and what it cannot do, and puts it into two models.
@@ -32,10 +32,10 @@ import torch
 from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots
-from multielbo.profiles import check_profile
 from multielbo.models import build
 from multielbo.models.mopoe import mopoe
 from multielbo.models.wbvae import mwb_vae, wb_vae
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 from multielbo.subsets import powerset
 
@@ -69,7 +69,7 @@ PRODUCT, LOG_POOL, MIXTURE, WASSERSTEIN = map(plots.colour, ("mvae", "log-pool",
 # For diagonal Gaussians take $Y_d=\mu_{p,d}+\frac{\sigma_{p,d}}{\sigma_{q,d}}(X_d-\mu_{q,d})$ in every coordinate: it has the law $p$, and reaches $\operatorname{Cov}(X_d,Y_d)=\sigma_{q,d}\,\sigma_{p,d}$.
 # :::
 #
-# So diagonal Gaussians with the distance $W_2$ are points $(\mu,\sigma)$ in an ordinary Euclidean space, with the *standard deviation* as coordinate.
+# So diagonal Gaussians with the distance $W_2$ are points $(\mu,\sigma)$, $\sigma>0$, of an ordinary Euclidean space, with the *standard deviation* as coordinate.
 
 # %% tags=["remove-input"]
 show(gaussians.w2_squared)
@@ -107,7 +107,7 @@ assert abs(with_variances - reference**2) > 1.0, "variances are the wrong coordi
 # Let $q$ have means $\mu$ and standard deviations $\sigma$.
 # By {prf:ref}`lem-w2` the objective is at least $\sum_m w_m\big(\|\mu-\mu_m\|^2+\|\sigma-\sigma_m\|^2\big)$, which is smallest at the weighted means $\mu_W,\sigma_W$; and the diagonal Gaussian with these parameters attains it.
 # Any other minimiser must have the same $\mu_W$ and $\sigma_W$ and equality in {prf:ref}`lem-w2` for every $q_m$ that has weight.
-# Under the cheapest plan, equality in Cauchy-Schwarz makes every coordinate of $X$ an increasing affine function of the same coordinate of $Y\sim q_m$, so $q$ is a diagonal Gaussian too.
+# Under the cheapest plan, equality in Cauchy–Schwarz makes every coordinate of $X$ an increasing affine function of the same coordinate of $Y\sim q_m$, so $q$ is a diagonal Gaussian too.
 # :::
 
 # %% tags=["remove-input"]
@@ -156,7 +156,7 @@ quantiles = loc[:, 0] + scale[:, 0] * torch.special.ndtri(levels)  # (M, levels)
 of_barycenter = pooled_loc + pooled_scale * torch.special.ndtri(levels)
 torch.testing.assert_close((w @ quantiles)[0], of_barycenter)
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Two panels: distribution functions of two experts on the left, with the mixture half-way between them along vertical segments and the Wasserstein barycenter half-way along horizontal ones; on the right the densities, a mixture with two humps and a barycenter with one between them."}}
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3.4), sharex=True)
 left, right = (torch.tensor(v)[:, None, None] for v in ([-2.2, 1.8], [0.45, 1.1]))
 half = torch.tensor([[0.5, 0.5]])
@@ -264,7 +264,7 @@ torch.testing.assert_close(transported, barycenters.log_pool(many_loc, same_scal
 # The order ends where one would like to extend it.
 #
 # - **Entropy.** The mixture has the largest variance, and not the largest entropy: a narrow peak inside a broad bump has less than one medium bump.
-# - **Full covariances.** As matrices, the log-pool's covariance need not lie below the barycenter's, in some directions it is wider.
+# - **Full covariances.** As matrices, the log-pool's covariance need not lie below the barycenter's: in some directions it can be wider.
 
 # %%
 pair_loc, pair_scale = torch.zeros(2, 1, 1), torch.tensor([1.0, 10.0])[:, None, None]
@@ -291,11 +291,12 @@ assert (torch.linalg.eigvalsh(covariances.mean(1) - bures)[:, 0] > -1e-8).all() 
 glue("entropy_barycenter", f"{entropy_barycenter:.3f}", display=False)
 glue("entropy_mixture", f"{entropy_mixture:.3f}", display=False)
 glue("violations", f"{violations}", display=False)
+glue("triples", f"{len(covariances):,}", display=False)
 glue("worst_violation", f"{lowest.min():.2f}".replace("-", "−"), display=False)
 
 # %% [markdown]
 # For $\N(0,1)$ and $\N(0,10^2)$ the barycenter's entropy is {glue:text}`entropy_barycenter` nats and the mixture's {glue:text}`entropy_mixture`.
-# Of 2,000 random triples of $2\times2$ covariances {glue:text}`violations` break the matrix order, the worst with an eigenvalue of {glue:text}`worst_violation`.
+# Of {glue:text}`triples` random triples of $2\times2$ covariances {glue:text}`violations` break the matrix order, the worst with an eigenvalue of {glue:text}`worst_violation`.
 
 # %% [markdown]
 # ## What it cannot do
@@ -321,7 +322,7 @@ torch.testing.assert_close(barycenters.wasserstein(*copies)[1], torch.full((1, 1
 sharpened = barycenters.product(*copies[:2], torch.ones(1, 10), prior_exponent=0.0)[1]
 torch.testing.assert_close(sharpened, torch.full((1, 1, 1), 0.3 / 10**0.5))
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Densities of a narrow expert and a wide one: the product and the log-pool are narrow and sit at the narrow expert, the Wasserstein barycenter is wide and sits half-way between the two."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 z = torch.linspace(-2.6, 2.4, 900)
 for m in range(2):
@@ -376,29 +377,40 @@ plt.show()
 # %% [markdown]
 # ## Full covariances
 #
-# For $\N(0,S)$ and $\N(0,\Sigma)$ the cheapest plan is the linear map $T=S^{-1/2}\big(S^{1/2}\Sigma\,S^{1/2}\big)^{1/2}S^{-1/2}$, the one symmetric positive definite matrix with $TST=\Sigma$.
-# Take a candidate barycenter $S$, and the maps $T_m$ from it to each expert.
-# If their average $\bar T=\sum_m w_mT_m$ were the identity, no direction would be left in which to move; where it is not, we follow it, and $\N(0,S)$ becomes $\N(0,\bar TS\bar T)$.
+# For $\N(0,C)$ and $\N(0,\Sigma)$ the cheapest plan is the linear map $T=C^{-1/2}\big(C^{1/2}\Sigma\,C^{1/2}\big)^{1/2}C^{-1/2}$, the one symmetric positive definite matrix with $TCT=\Sigma$.
+# It takes $\N(0,C)$ to $\N(0,TCT)$, as it should, and no plan is cheaper: $\E\|X-Y\|^2$ is least where $\E\langle X,Y\rangle$ is largest, and every coupling has
+#
+# $$
+# \E\langle X,Y\rangle \le \tfrac12\E\langle X,TX\rangle+\tfrac12\E\langle Y,T^{-1}Y\rangle ,
+# $$
+#
+# because the right side exceeds the left by $\frac12\E\|T^{1/2}X-T^{-1/2}Y\|^2$.
+# The right side is the same for all couplings, and $Y=TX$ attains it.
+# The argument holds for every symmetric positive definite $T$: it is the cheapest plan from $\N(0,C)$ to $\N(0,TCT)$.
+#
+# Take a candidate barycenter $C$, and the maps $T_m$ from it to each expert.
+# If their average $\bar T=\sum_m w_mT_m$ were the identity, no direction would be left in which to move.
+# Where it is not, we follow it, and $\N(0,C)$ becomes $\N(0,\bar TC\bar T)$.
 # Written out, this is the iteration of {cite:t}`alvarezesteban2016`,
 #
 # $$
-# S\ \leftarrow\ S^{-1/2}\Big(\sum_m w_m\big(S^{1/2}\Sigma_m S^{1/2}\big)^{1/2}\Big)^2S^{-1/2},
+# C\ \leftarrow\ C^{-1/2}\Big(\sum_m w_m\big(C^{1/2}\Sigma_m C^{1/2}\big)^{1/2}\Big)^2C^{-1/2},
 # \qquad \mu_W=\sum_m w_m\,\mu_m .
 # $$ (eq-bures-fixed-point)
 #
 # ::::{prf:lemma} Every step helps
 # :label: lem-bures-descent
 #
-# Let $V(S)=\sum_m w_mW_2^2(\N(0,S),\N(0,\Sigma_m))$, and let $S'$ be the next iterate.
-# Then $V(S')\le V(S)-W_2^2(\N(0,S),\N(0,S'))$.
+# Let $V(C)=\sum_m w_mW_2^2(\N(0,C),\N(0,\Sigma_m))$, and let $C'$ be the next iterate.
+# Then $V(C')\le V(C)-W_2^2(\N(0,C),\N(0,C'))$.
 # ::::
 #
 # :::{prf:proof}
-# Let $X\sim\N(0,S)$.
-# A weighted variance is the mean square minus the square of the mean, so
+# Let $X\sim\N(0,C)$.
+# A weighted variance is the mean square minus the square of the mean, here of the displacements $T_mX-X$, so
 # $\sum_m w_m\E\|T_mX-\bar TX\|^2=\sum_m w_m\E\|T_mX-X\|^2-\E\|\bar TX-X\|^2$.
-# On the right stand $V(S)$ and $W_2^2(\N(0,S),\N(0,S'))$, because $T_m$ and $\bar T$ are symmetric and positive definite and therefore cheapest plans.
-# On the left $(\bar TX,T_mX)$ is *some* plan from $\N(0,S')$ to $\N(0,\Sigma_m)$, which costs at least $W_2^2$.
+# On the right stand $V(C)$ and $W_2^2(\N(0,C),\N(0,C'))$, because $T_m$ and $\bar T$ are symmetric and positive definite and therefore cheapest plans.
+# On the left $(\bar TX,T_mX)$ is *some* plan from $\N(0,C')$ to $\N(0,\Sigma_m)$, which costs at least $W_2^2$.
 # :::
 #
 # That the iteration converges to the only fixed point, and that this is the barycenter among all distributions, is proved in the paper cited and in {cite:t}`agueh2011`; we check it.
@@ -408,8 +420,10 @@ show(barycenters.bures_wasserstein)
 
 # %% [markdown]
 # **Check.** POT has its own implementation; the descent of the lemma; and a twin.
-# It is tempting to swap the roles of $S$ and $\Sigma_m$ in the inner square root, since the two matrices have the same eigenvalues.
+# It is tempting to swap the roles of $C$ and $\Sigma_m$ in the inner square root, since $C^{1/2}\Sigma_mC^{1/2}$ and $\Sigma_m^{1/2}C\,\Sigma_m^{1/2}$ have the same eigenvalues.
 # For covariances that commute nothing changes; for others the iteration converges, to something else.
+# A third iteration leaves out the square, $C\leftarrow R$ with $R=\sum_m w_m(C^{1/2}\Sigma_mC^{1/2})^{1/2}$.
+# It has the fixed point of {eq}`eq-bures-fixed-point`, where $C^{-1/2}R^2C^{-1/2}=C$, hence $R^2=C^2$ and $R=C$, and takes longer to reach it.
 
 
 # %%
@@ -418,21 +432,21 @@ def root(matrix):
     return (vectors * values.sqrt()[..., None, :]) @ vectors.mT
 
 
-def transport_step(s):
-    r = root(s)
+def transport_step(c):
+    r = root(c)
     back = torch.linalg.inv(r)
-    maps = back @ root(r @ ellipsoids @ r) @ back  # T_m, from N(0, s) to each expert
-    torch.testing.assert_close(maps @ s @ maps, ellipsoids)
+    maps = back @ root(r @ ellipsoids @ r) @ back  # T_m, from N(0, c) to each expert
+    torch.testing.assert_close(maps @ c @ maps, ellipsoids)
     mean_map = maps.mean(0)
-    return mean_map @ s @ mean_map
+    return mean_map @ c @ mean_map
 
 
-def plain_step(s):
-    return root(root(s) @ ellipsoids @ root(s)).mean(0)
+def plain_step(c):
+    return root(root(c) @ ellipsoids @ root(c)).mean(0)
 
 
-def swapped_step(s):
-    return root(root(ellipsoids) @ s @ root(ellipsoids)).mean(0)
+def swapped_step(c):
+    return root(root(ellipsoids) @ c @ root(ellipsoids)).mean(0)
 
 
 def iterates(step, steps=60):
@@ -442,11 +456,11 @@ def iterates(step, steps=60):
     return torch.stack(path)
 
 
-def w2_to_experts(s):
-    """V(s): the mean of tr(s) + tr(Sigma_m) - 2 tr((r Sigma_m r)^(1/2)), with r the root of s."""
-    r = root(s)[..., None, :, :]
+def w2_to_experts(c):
+    """V(c): the mean of tr(c) + tr(Sigma_m) - 2 tr((r Sigma_m r)^(1/2)), with r the root of c."""
+    r = root(c)[..., None, :, :]
     inner = torch.linalg.eigvalsh(r @ ellipsoids @ r).sqrt().sum(-1)
-    traces = torch.einsum("...ii->...", s)[..., None] + torch.einsum("mii->m", ellipsoids)
+    traces = torch.einsum("...ii->...", c)[..., None] + torch.einsum("mii->m", ellipsoids)
     return (traces - 2 * inner).mean(-1)
 
 
@@ -467,12 +481,15 @@ steps = {
 paths = {name: iterates(step) for name, step in steps.items()}
 torch.testing.assert_close(paths["transport maps"][-1], ours)
 assert (w2_to_experts(paths["transport maps"]).diff()[:8] < 0).all()
+slow = torch.linalg.matrix_norm(paths["without the square"] - ours)
+assert (slow.diff()[:20] < 0).all()
+assert slow[20] > 100 * torch.linalg.matrix_norm(paths["transport maps"][20] - ours)
 wrong = paths["swapped roles"][-1]
 torch.testing.assert_close(swapped_step(wrong), wrong)  # it has converged
 assert np.abs(wrong.numpy() - pots).max() > 0.01, "the swapped iteration ends elsewhere"
 assert w2_to_experts(wrong) > w2_to_experts(ours) + 0.01
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Relative error on a logarithmic scale against iterations: the transport maps fall fastest to rounding error, the iteration without the square falls more slowly, and the one with swapped roles levels off at a constant error."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.2))
 colors = {"transport maps": WASSERSTEIN, "without the square": LOG_POOL, "swapped roles": "0.45"}
 truth = torch.as_tensor(pots)
@@ -505,7 +522,7 @@ glue("bures_objective", f"{w2_to_experts(ours):.4f}", display=False)
 # Two experts with full covariances show what the geometry is.
 
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Three rows of five contour plots for growing weight of the right expert: the mixture fades from the left ellipse to the right one, the log-pool moves through small shapes off the line between them, the Wasserstein ellipse moves along the line and turns."}}
 def turned(angle, long, short):
     c, s = math.cos(angle), math.sin(angle)
     turn = torch.tensor([[c, -s], [s, c]])
@@ -551,7 +568,7 @@ for column, t in enumerate((0.0, 0.25, 0.5, 0.75, 1.0)):
             ax.set_ylabel(name, rotation=0, ha="right", va="center")
     axes[0, column].set_title(f"weight {t:g}", loc="center", fontsize=10, weight="normal")
 fig.suptitle(
-    "A mixture fades from one expert to the other, the barycenters move",
+    "A mixture fades from one expert to the other, the other two averages move",
     weight="bold",
     fontsize=12,
     x=0.01,
@@ -567,7 +584,7 @@ plt.show()
 # %% [markdown]
 # ## Two models
 #
-# **WB-VAE** trains the barycenter of all unimodal posteriors under the joint ELBO {eq}`eq-joint-elbo`.
+# **WB-VAE** trains the barycenter of all unimodal posteriors under the joint ELBO, {eq}`eq-joint-elbo`.
 # **MWB-VAE** takes the barycenter within every subset and trains their mixture as MoPoE does, with {eq}`eq-mopoe`.
 # The whole of it, given the pieces that stand already:
 
@@ -600,7 +617,7 @@ assert (answer.scale < 1 / 3).all()
 # ## What to expect: the oracle again
 #
 # Which pool can reach more, if the experts are free to adapt to it?
-# A toy that can be solved exactly: a scalar latent, modalities $x_m=z+\N(0,s_m^2)$, encoders with a mean linear in $x_m$ and a constant scale, all of them optimised for the powerset objective under each pool.
+# A toy whose objective has a closed form: a scalar latent, modalities $x_m\mid z\sim\N(z,s_m^2)$, encoders with a mean linear in $x_m$ and a constant scale, all of them optimised for the expectation of {eq}`eq-powerset-elbo` under each pool.
 # We count the nats lost beyond the floor of {prf:ref}`lem-subset-floor`, which no encoder can get under.
 
 
@@ -656,6 +673,10 @@ for world in ("even", "clear", "noisy"):
     assert math.isclose(lost[world]["W2"], lost[world]["log-pool"], abs_tol=1e-8)
     assert lost[world]["W2"] < lost[world]["product"]
 assert lost["uneven"]["log-pool"] < lost["uneven"]["product"] < lost["uneven"]["W2"]
+assert min(lost["uneven"], key=lost["uneven"].get) == "log-pool"
+for world in ("even", "noisy"):
+    assert lost[world]["prior"] < lost[world]["W2"]
+assert lost["clear"]["W2"] < lost["clear"]["prior"]
 assert all(value > 0 for row in lost.values() for value in row.values())
 
 # %% tags=["remove-cell"]
@@ -672,7 +693,8 @@ for world, row in lost.items():
 # | 0.1, 4 and 1 | {glue:text}`lost_uneven_W2` | {glue:text}`lost_uneven_log-pool` | {glue:text}`lost_uneven_product` | {glue:text}`lost_uneven_prior` |
 #
 # Where modalities are equally informative, the Wasserstein barycenter and the log-pool lose the same, and less than the product without a prior expert: its variance depends on the size of the subset, and under this objective the best one does not.
-# Where they are not, being blind to precision costs more than over-sharpening, and the log-pool does best.
+# A prior expert changes that: it draws the mean of a small subset closer to the origin than that of a large one, as Bayes' rule does, and with it the product is ahead unless the noise is small.
+# Where they are not equally informative, being blind to precision costs more than over-sharpening, and the log-pool does best.
 # So whenever MWB-VAE beats MoPoE, one has to ask whether the geometry did it or only the absence of sharpening, and a mixture of log-pools is the control that tells.
 # This is a toy with linear encoders, a source of hypotheses; {doc}`/chapters/reproductions/polydigits` begins to test them with networks.
 
@@ -689,7 +711,7 @@ for world, row in lost.items():
 # | **objective** | not known to us | not known to us | {eq}`eq-joint-elbo`; {eq}`eq-mopoe` |
 # | **covariances** | not known to us | not known to us | diagonal in the models |
 #
-# Everything in this chapter that is not in the second column is derived here.
+# Everything in this chapter that is not in the second column is derived here or taken from the other works it cites.
 
 # %% [markdown]
 # ## Exercises

@@ -26,11 +26,11 @@ import matplotlib.pyplot as plt
 import torch
 from myst_nb import glue
 
-from multielbo import gaussians, objectives, plots
-from multielbo.profiles import check_profile
+from multielbo import gaussians, plots
 from multielbo.mixtures import Posteriors
 from multielbo.objectives import Bound, joint_elbo
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 
 check_profile(profile)
@@ -72,7 +72,7 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 # The lemma says three things that the rest of the book uses.
 # The bound is tight exactly when $q$ is the posterior.
 # Maximising it over $q$ is inference, because $\log p(x)$ does not move.
-# And at a fixed $q$, the bound is low for one reason only, which the right-hand side measures in nats.
+# And at a fixed $q$, the bound stays below the evidence for one reason only, which the right-hand side measures in nats.
 
 # %% [markdown]
 # ## Two terms, each with its own meaning
@@ -94,7 +94,8 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 show(Bound.elbo)
 
 # %% [markdown]
-# Only $\beta=1$ and $w_m=1$ give a bound on the evidence; $\beta$ trades reconstruction against rate {cite:p}`higgins2017`, and the papers of this book choose it differently, as {doc}`/conventions` lists.
+# With $\beta=1$ and all $w_m=1$ this is the ELBO; a larger $\beta$ subtracts more of a rate that is never negative, and leaves a looser bound; with a smaller $\beta$, or with other weights, it need not be a bound on $\log p(x)$ at all.
+# $\beta$ trades reconstruction against rate {cite:p}`higgins2017`, and the papers of this book choose it differently, as {doc}`/conventions` lists.
 #
 # For Gaussians the rate needs no sampling.
 # With a diagonal $q=\N(\mu_q,\operatorname{diag}\sigma_q^2)$, whose log-density is
@@ -141,13 +142,20 @@ assert abs(log_ratio.mean() - swapped) > 20 * standard_error, "the check must te
 # $$ (eq-oracle)
 #
 # For a subset $S$ of modalities, stack the $x_m$ into $x_S$, the loadings into $W_S$ and the noise variances into the diagonal matrix $\Psi_S$.
-# Then $x_S$ is a linear image of a Gaussian plus independent Gaussian noise, so its evidence is
+# Then $x_S=W_Sz+\varepsilon$ with $\varepsilon\sim\N(0,\Psi_S)$ independent of $z$: a Gaussian with mean zero and covariance $W_SW_S^\top+\Psi_S$, so its evidence is
 #
 # $$
 # \log p(x_S) = \log\N\big(x_S;\ 0,\ W_SW_S^\top+\Psi_S\big) .
 # $$ (eq-oracle-evidence)
 #
-# Completing the square in $z$ in $\log p(z)+\log p(x_S\mid z)$ gives every posterior,
+# In $\log p(z)+\log p(x_S\mid z)$ the terms that hold $z$ are
+#
+# $$
+# -\tfrac12\,z^\top\big(I+W_S^\top\Psi_S^{-1}W_S\big)z + z^\top W_S^\top\Psi_S^{-1}x_S ,
+# $$
+#
+# and a Gaussian $\N(\mu,\Sigma)$ has $-\frac12z^\top\Sigma^{-1}z+z^\top\Sigma^{-1}\mu$ in their place.
+# Comparing the two gives every posterior,
 #
 # $$
 # p(z\mid x_S) = \N\big(\Sigma_S W_S^\top\Psi_S^{-1}x_S,\ \Sigma_S\big),
@@ -160,9 +168,15 @@ assert abs(log_ratio.mean() - swapped) > 20 * standard_error, "the check must te
 # %% tags=["remove-input"]
 show(LinearGaussian.log_evidence, LinearGaussian.posterior)
 
+# %% [markdown]
+# We draw loadings with orthogonal columns.
+# Every $W_S^\top\Psi_S^{-1}W_S$ is then diagonal, and so is every posterior covariance: the diagonal Gaussians that encoders produce can be exact here.
+
 # %%
 oracle = LinearGaussian.random(
-    {"image": 6, "sound": 4, "text": 3}, latent_dim=2, noise={"image": 1.5, "sound": 1.0, "text": 0.8},
+    {"image": 6, "sound": 4, "text": 3},
+    latent_dim=2,
+    noise={"image": 1.5, "sound": 1.0, "text": 0.8},
     generator=generator,
 )
 batch = oracle.sample(256, generator)
@@ -170,6 +184,7 @@ batch = oracle.sample(256, generator)
 # %% [markdown]
 # **Check.** Bayes' rule at an arbitrary point ties the two formulas together: $\log p(x_S)=\log p(x_S,z)-\log p(z\mid x_S)$ for *any* $z$.
 # The left side is a Gaussian in data space and the right side never forms a data covariance, so an error in one does not hide in the other.
+# The wrong twin forgets the prior in the posterior's precision.
 
 # %%
 for subset in [("image",), ("sound", "text"), oracle.modalities]:
@@ -179,6 +194,11 @@ for subset in [("image",), ("sound", "text"), oracle.modalities]:
     seen = {name: batch[name] for name in subset}
     log_joint = gaussians.log_prior(z) + oracle.log_likelihood(seen)(z).sum(0)
     torch.testing.assert_close(log_joint - log_posterior, oracle.log_evidence(batch, subset))
+
+    precision = torch.linalg.inv(covariance)
+    flat = torch.linalg.inv(precision - torch.eye(2))  # as if p(z) were constant
+    wrong = torch.distributions.MultivariateNormal(mean @ precision @ flat, flat).log_prob(z)
+    assert (log_joint - wrong - oracle.log_evidence(batch, subset)).abs().max() > 0.1
 
 # %% [markdown]
 # ## The bound on the oracle, exactly
@@ -218,7 +238,9 @@ show(joint_elbo)
 one = {name: x[:1].expand(samples, -1) for name, x in batch.items()}
 loc = wrong_mean[:1].expand(samples, -1)
 scale = wrong_covariance.diagonal().sqrt().expand(samples, -1)
-q = Posteriors(loc[None], scale[None], torch.ones(1, samples), torch.ones(1, 3, samples, dtype=bool))
+q = Posteriors(
+    loc[None], scale[None], torch.ones(1, samples), torch.ones(1, 3, samples, dtype=bool)
+)
 
 estimates = joint_elbo(q, oracle.log_likelihood(one), generator).elbo()
 standard_error = estimates.std() / samples**0.5
@@ -240,27 +262,41 @@ glue("elbo_se", f"{standard_error:.3f}", display=False)
 #
 # The picture varies one thing, the standard deviation of $q$ relative to the exact posterior's, and shows where the nats go.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "A curve of the ELBO against the width of q relative to the posterior's: it rises to touch the dotted line of the evidence at a factor of one and falls on both sides, and the shaded region between them is the divergence."}}
 factors = torch.linspace(0.35, 2.4, 80)
 deviation = covariance.diagonal().sqrt()
-curve = torch.stack([oracle.elbo(batch, mean, torch.diag((f * deviation) ** 2)).mean() for f in factors])
+curve = torch.stack(
+    [oracle.elbo(batch, mean, torch.diag((f * deviation) ** 2)).mean() for f in factors]
+)
 fig, ax = plt.subplots(figsize=(6, 3.1))
 ax.plot(factors, curve, color="C0")
 ax.axhline(evidence.mean(), color="0.3", lw=1, ls=":")
 ax.fill_between(factors, curve, evidence.mean(), color="C0", alpha=0.15)
 ax.set_ylim(top=float(evidence.mean()) + 0.12 * float(evidence.mean() - curve.min()))
-ax.annotate("evidence", (2.4, evidence.mean()), xytext=(0, 4), textcoords="offset points", ha="right")
-ax.annotate("ELBO", (1.9, curve[65]), xytext=(-6, -14), textcoords="offset points", color="C0", ha="right")
-ax.annotate(r"$\mathrm{KL}(q\,\|\,p(z|x))$", (2.1, (curve[68] + evidence.mean()) / 2), ha="center", va="center")
-ax.set(xlabel="standard deviation of $q$ / that of the posterior", ylabel="nats per example",
-       title="The bound touches the evidence at the exact posterior only")
+ax.annotate(
+    "evidence", (2.4, evidence.mean()), xytext=(0, 4), textcoords="offset points", ha="right"
+)
+ax.annotate(
+    "ELBO", (1.9, curve[65]), xytext=(-6, -14), textcoords="offset points", color="C0", ha="right"
+)
+ax.annotate(
+    r"$\mathrm{KL}(q\,\|\,p(z|x))$",
+    (2.1, (curve[68] + evidence.mean()) / 2),
+    ha="center",
+    va="center",
+)
+ax.set(
+    xlabel="standard deviation of $q$ / that of the posterior",
+    ylabel="nats per example",
+    title="The bound touches the evidence at the exact posterior only",
+)
 plt.show()
 
 # %% [markdown]
 # ## When a modality is missing, two bounds are meant
 #
 # Suppose only $x_S$ is at hand, and $q_S(z)$ is built from it.
-# The literature bounds two different evidences with it {cite:p}`sutter2021`, and confuses them at its peril.
+# Two different evidences can be bounded with it, as {cite:t}`sutter2021` point out.
 #
 # - Score only what was seen, and the bound is on $\log p(x_S)$; {prf:ref}`lem-elbo-gap` holds with the subset posterior, and $q_S=p(z\mid x_S)$ closes the gap.
 # - Score *all* modalities with latents drawn from $q_S$, and the bound is on $\log p(x)$; its gap is $\KL{q_S}{p(z\mid x)}$, and even the exact subset posterior leaves it open.
@@ -285,7 +321,8 @@ glue("missing_information", f"{missing_information.mean():.1f}", display=False)
 
 # %% [markdown]
 # Answering for three modalities from the text alone costs {glue:text}`missing_information` nats per example, with exact inference.
-# Every objective in this book takes a position on this price: MVAE pays it separately for each subset, MMVAE and MoPoE pay it inside one bound, and the masked objective of {cite:t}`hirt2024` is built to avoid it.
+# Every objective in this book takes a position on this price.
+# MVAE bounds the evidence of each subset separately and does not pay it; MMVAE and MoPoE pay it inside one bound on $\log p(x)$; the masked objective of {cite:t}`hirt2024` is built to avoid it.
 
 # %% [markdown]
 # ## Exercises
@@ -298,7 +335,8 @@ glue("missing_information", f"{missing_information.mean():.1f}", display=False)
 # ::::{solution} ex-beta-not-a-bound
 # :class: dropdown
 # At the exact posterior the bound with $\beta=1$ equals the evidence.
-# Lowering $\beta$ adds $(1-\beta)$ times the rate, which is positive whenever the posterior differs from the prior:
+# Lowering $\beta$ adds $(1-\beta)$ times the rate, which is positive whenever the posterior differs from the prior.
+# We compare on one and the same sample, so that nothing but $\beta$ differs:
 # ::::
 
 # %% tags=["hide-input", "remove-output"]
@@ -318,5 +356,11 @@ assert excess.min() > 0
 # ::::{solution} ex-zero-variance
 # :class: dropdown
 # By Bayes' rule $\log p(x,z)-\log p(z\mid x)=\log p(x)$ at every $z$, so the integrand is constant.
-# The closed-form rate is the better choice far from the posterior, the sampled one close to it, which is why {eq}`eq-stratified` appears in its sampled form later.
+# With the closed-form rate the reconstruction keeps its noise, even at the exact posterior:
 # ::::
+
+# %% tags=["hide-input", "remove-output"]
+z = gaussians.sample(mean, scale, generator)
+log_joint = gaussians.log_prior(z) + oracle.log_likelihood(batch)(z).sum(0)
+torch.testing.assert_close(log_joint - gaussians.log_density(z, mean, scale), evidence)
+assert (bound.elbo() - evidence).std() > 0.1, "the closed form is noisier here"

@@ -15,7 +15,9 @@
 #
 # A patient has an image but no blood test; a video clip has lost its sound.
 # A **multimodal VAE** learns one latent space from several modalities, and it is asked for three things at once: to encode whatever is present, to generate whatever is absent, and to let what is present agree.
-# This chapter says what such a model consists of, why missing modalities are the whole difficulty, and how the models of this book divide the answer between them.
+# How can one model answer for every set of modalities that may happen to be present?
+# The models of this book share one answer: they compute the posterior of a set from the posteriors of its members, and they part over how.
+# This chapter says what such a model consists of, why missing modalities are the whole difficulty, and where the models part.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"
@@ -27,10 +29,10 @@ import torch
 from myst_nb import glue
 
 from multielbo import plots
-from multielbo.profiles import check_profile
 from multielbo.data import polydigits
 from multielbo.models import MODELS, build
 from multielbo.oracle import LinearGaussian
+from multielbo.profiles import check_profile
 from multielbo.subsets import powerset
 
 check_profile(profile)
@@ -45,7 +47,7 @@ generator = torch.Generator().manual_seed(seed)
 # **PolyDigits** follows the recipe of PolyMNIST {cite:p}`sutter2021`: each example is a tuple of images that show the *same digit*, written differently each time, in front of a background that belongs to the modality.
 # The digit is **shared**; handwriting and background are **private** to a modality.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "A grid of five rows, one per modality, and ten columns, one per digit from 0 to 9; within a column every small image shows the same digit in another handwriting, in front of a background that belongs to its row."}}
 data = polydigits("train", seed=seed)
 names = tuple(data.modalities)
 columns = [int((data.labels == digit).nonzero()[0]) for digit in range(10)]
@@ -55,13 +57,20 @@ for row, name in enumerate(names):
         axes[row, column].imshow(data.modalities[name][index].permute(1, 2, 0))
         axes[row, column].set(xticks=[], yticks=[])
     axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center")
-fig.suptitle("Each column is one example: five modalities, one digit")
+fig.suptitle(
+    "Each column is one example: five modalities, one digit",
+    weight="bold",
+    fontsize=12,
+    x=0.01,
+    ha="left",
+)
 plt.show()
 
 # %% tags=["remove-cell"]
 glue("tuples", f"{len(data):,}", display=False)
 glue("modalities", f"{len(names)}", display=False)
 glue("subsets", f"{len(powerset(len(names)))}", display=False)
+glue("subsets_of_ten", f"{len(powerset(10)):,}", display=False)
 
 # %% [markdown]
 # There are {glue:text}`tuples` training tuples of {glue:text}`modalities` modalities.
@@ -89,6 +98,8 @@ for modalities in (2, 3, 5, 10):
 # Take one encoder for the full tuple, and feed zeros where a modality is missing.
 # The encoder cannot know that the zeros are not data, and it believes them.
 # On a model whose posteriors are known exactly (the *oracle* of {doc}`/chapters/foundations/elbo_and_oracle`) we can say how much that costs.
+# There the best possible encoder of a full tuple is the exact posterior; we give it zeros for all modalities but one, and measure the divergence of its answer from the exact posterior given that one.
+# By {prf:ref}`lem-elbo-gap` this is what the bound on the evidence of the one modality loses.
 
 # %%
 oracle = LinearGaussian.random(dict.fromkeys(names, 4), latent_dim=3, generator=generator)
@@ -114,7 +125,7 @@ glue("fill_shrink", f"{shrink.mean():.2f}", display=False)
 # Zero filling costs {glue:text}`fill_cost` nats per example here.
 # The error has two sides: the mean is drawn towards what would have produced zeros, and the standard deviation shrinks to {glue:text}`fill_shrink` of what it should be, as if {glue:text}`modalities` modalities had spoken where one did.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Two bell curves over the first latent dimension: the exact posterior given one modality is wide, and the answer with the other modalities filled with zeros is narrower, taller and shifted to one side."}}
 fig, ax = plt.subplots(figsize=(6, 3))
 shift = (exact_loc[:, 0] - filled_loc[:, 0]).abs()
 example = int(shift.argsort()[int(0.9 * len(shift))])
@@ -124,15 +135,25 @@ for loc, covariance, colour, label in (
     (filled_loc, filled_covariance, "C3", "the others\nfilled with zeros"),
 ):
     scale = covariance[0, 0].sqrt()
-    density = torch.exp(-0.5 * ((spread - loc[example, 0]) / scale) ** 2) / scale / (2 * torch.pi) ** 0.5
+    density = (
+        torch.exp(-0.5 * ((spread - loc[example, 0]) / scale) ** 2) / scale / (2 * torch.pi) ** 0.5
+    )
     ax.plot(spread, density, color=colour)
     ax.fill_between(spread, density, alpha=0.12, color=colour)
     side = 1 if exact_loc[example, 0] > filled_loc[example, 0] else -1
     side = side if colour == "C0" else -side
-    ax.annotate(label, (loc[example, 0] + side * 1.1 * scale, 0.75 * density.max()), color=colour,
-                ha="left" if side > 0 else "right", va="center")
-ax.set(xlabel="first latent dimension", yticks=[],
-       title="Zeros are believed: the posterior moves, and is too sure of itself")
+    ax.annotate(
+        label,
+        (loc[example, 0] + side * 1.1 * scale, 0.75 * density.max()),
+        color=colour,
+        ha="left" if side > 0 else "right",
+        va="center",
+    )
+ax.set(
+    xlabel="first latent dimension",
+    yticks=[],
+    title="Zeros are believed: the posterior moves, and is too sure of itself",
+)
 plt.show()
 
 # %% [markdown]
@@ -141,6 +162,7 @@ plt.show()
 # Give every modality its own encoder with a Gaussian posterior $q_m(z)=\N(\mu_m,\operatorname{diag}\sigma_m^2)$, and *compute* the posterior of a subset from those of its members.
 # A missing modality then contributes nothing at all, not even a zero.
 # That is a contract of the code, and it is testable: put the worst possible number where nothing was measured.
+# Multiplying by a mask, the usual way to drop a modality, does not pass.
 
 # %%
 loc, scale = oracle.unimodal_posteriors(batch)
@@ -154,7 +176,10 @@ for name in MODELS:
     aggregator = build(name).aggregator
     clean = aggregator.posterior(loc, scale, observed)
     poisoned = aggregator.posterior(poisoned_loc, poisoned_scale, observed)
-    assert torch.equal(clean.loc, poisoned.loc) and torch.equal(clean.scale, poisoned.scale), name
+    for answer, expected in zip(poisoned, clean, strict=True):  # means, scales, weights, members
+        assert torch.equal(answer, expected), name
+
+assert (poisoned_loc * observed[..., None]).isnan().any(), "a mask as a factor lets it through"
 
 # %% [markdown]
 # *How* to compute a subset's posterior is where the papers part.
@@ -184,11 +209,14 @@ for name in MODELS:
 # ::::{solution} ex-mean-imputation
 # :class: dropdown
 # The mean becomes right and the spread stays too small.
-# The posterior mean is linear in $x$, and the conditional mean of a linear function is that function of the conditional mean; the covariance $\Sigma$ of {eq}`eq-oracle-posterior` does not depend on $x$ at all, so no filling can change it.
+# The posterior mean $\E[z\mid x]$ is linear in $x$, so at the filled tuple it equals its own conditional mean $\E\big[\E[z\mid x]\mid x_S\big]$, which is $\E[z\mid x_S]$.
+# The covariance of {eq}`eq-oracle-posterior` does not depend on $x$ at all, so no filling can change it.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]
-expected = {name: x if name == seen else exact_loc @ oracle.loadings[name].T for name, x in batch.items()}
+expected = {
+    name: x if name == seen else exact_loc @ oracle.loadings[name].T for name, x in batch.items()
+}
 imputed_loc, imputed_covariance = oracle.posterior(expected)
 torch.testing.assert_close(imputed_loc, exact_loc)
 assert (imputed_covariance.diagonal() < exact_covariance.diagonal()).all()
@@ -202,5 +230,5 @@ assert (imputed_covariance.diagonal() < exact_covariance.diagonal()).all()
 #
 # ::::{solution} ex-exponential
 # :class: dropdown
-# There is one encoder for every non-empty subset, so the count is the length of `powerset(10)` in millions, against ten encoders when subsets are aggregated.
+# There is one encoder for every non-empty subset, hence {glue:text}`subsets_of_ten` million parameters, against ten million when unimodal posteriors are aggregated.
 # ::::

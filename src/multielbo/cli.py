@@ -46,8 +46,8 @@ def book(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Execute one notebook with the given parameters, away from the book; print its path."""
-    from multielbo.publishing.execution import execute
     from multielbo.profiles import check_profile
+    from multielbo.publishing.execution import execute
 
     root = _root()
     parameters = {name: _value(text) for name, text in options.parameters}

@@ -140,7 +140,13 @@ _POLYDIGITS: dict[str, Any] = {
 }
 PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("polydigits", "quick"): _POLYDIGITS
-    | {"seeds": (0,), "epochs": 6, "learning_rate": 4e-3, "likelihood_examples": 64},
+    | {
+        "seeds": (0,),
+        "epochs": 6,
+        "learning_rate": 4e-3,
+        "prior_samples": 1000,
+        "likelihood_examples": 32,
+    },
     ("polydigits", "laptop"): _POLYDIGITS
     | {"seeds": (0, 1, 2), "epochs": 30, "learning_rate": 2e-3, "likelihood_examples": 350},
     ("polydigits", "full"): _POLYDIGITS

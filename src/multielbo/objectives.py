@@ -27,6 +27,7 @@ from torch import Generator, Tensor
 from multielbo.gaussians import kl_to_prior, log_prior, sample
 from multielbo.mixtures import Posteriors, mean_kl
 
+
 class LogLikelihood(Protocol):
     """How well latents explain the modalities of a batch."""
 
@@ -58,7 +59,8 @@ class Bound(NamedTuple):
         """Reconstruction minus beta times rate, Equation eq-beta-elbo.
 
         Args:
-            beta: Weight of the rate; only beta = 1 gives a bound on the evidence.
+            beta: Weight of the rate; below 1 the result can exceed the evidence, above 1 it is a
+                looser bound.
             likelihood_weights: One factor per modality, `(M,)`, or None for ones.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Transposed convolutions by the kernels of plain ones, which CPUs run faster."""
+"""Transposed convolutions by the kernels of plain ones, which CPUs run faster in bfloat16."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ class Upsampling(nn.ConvTranspose2d):
 
     A transposed convolution is the gradient of a convolution with respect to its input, and its
     own gradients are a convolution and that convolution's gradient with respect to the weights.
-    Called as such they take 0.9 of the time in float32 and 0.6 in bfloat16 on the CPUs tried.
+    Called as such, with channels_last on an AVX-512 CPU, forward and backward through a decoder's
+    three layers take 0.6 of the time in bfloat16, and as long as torch's own in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ class Upsampling(nn.ConvTranspose2d):
         ]
         weight = self.weight.to(x.dtype)  # under autocast x comes from a linear layer in bfloat16
         enlarged = _Transposed.apply(x, weight, size, self.stride, self.padding)
-        return enlarged + self.bias.to(x.dtype)[:, None, None]
+        return enlarged.add_(self.bias.to(x.dtype)[:, None, None])
 
 
 class _Transposed(autograd.Function):

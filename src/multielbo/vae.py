@@ -168,7 +168,9 @@ class MultimodalVAE(nn.Module):
         if rows is None:
             return self.likelihoods[m].log_prob(self.decoders[m](z), x)
         found = self.likelihoods[m].log_prob(self.decoders[m](z[rows]), x)
-        return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put((rows,), found)
+        return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put(
+            (rows,), found
+        )
 
     def _readable(self, batch: Batch, observed: Observed) -> tuple[Batch, Tensor | None]:
         shapes = {m: encoder.shape for m, encoder in self.encoders.items()}

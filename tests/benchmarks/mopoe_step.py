@@ -4,7 +4,7 @@
 
 Both sides take ready batches through forward, backward and Adam, with the same networks (checked
 below), 31 subsets, one sample per example, Laplace scale 0.75 and beta 2.5. MultiVae adds a prior
-expert to one of its 31 products, as MoPoE's release does; ours has none, which is one term in 80.
+expert to one of its 31 products, as MoPoE's release does; ours has none, one factor less in 81.
 Steps of all kinds alternate, and a ratio is the median of the ratios within a round.
 """
 

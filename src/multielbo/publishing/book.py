@@ -10,8 +10,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from multielbo.publishing.execution import Execution, NotebookError, execute
 from multielbo.profiles import PROFILES, check_profile
+from multielbo.publishing.execution import Execution, NotebookError, execute
 
 __all__ = [
     "PROFILES",
