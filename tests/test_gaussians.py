@@ -65,7 +65,9 @@ def test_entropy_is_that_of_torch_distributions(pair):
 
 @pytest.mark.equation("eq-w2")
 def test_w2_is_that_of_pot(pair):
-    for mean_q, scale_q, mean_p, scale_p, distance in zip(*pair, gaussians.w2_squared(*pair)):
+    for mean_q, scale_q, mean_p, scale_p, distance in zip(
+        *pair, gaussians.w2_squared(*pair), strict=True
+    ):
         reference = ot.gaussian.bures_wasserstein_distance(
             mean_q, mean_p, torch.diag(scale_q**2), torch.diag(scale_p**2)
         )

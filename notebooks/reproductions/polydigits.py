@@ -157,7 +157,8 @@ def run(name):
         checkpoints=Path("build/checkpoints"),
         allow_cpu=allow_cpu,
     )
-    metrics = [dict(zip(record.metrics, row)) for row in zip(*record.metrics.values())]
+    rows = zip(*record.metrics.values(), strict=True)  # one per seed
+    metrics = [dict(zip(record.metrics, row, strict=True)) for row in rows]
     return SimpleNamespace(metrics=metrics, arrays=arrays, caption=caption(record), history=None)
 
 

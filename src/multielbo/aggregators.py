@@ -147,8 +147,8 @@ def _check_shapes(loc: Tensor, scale: Tensor, observed: Tensor | None) -> None:
         return
     if observed.shape != loc.shape[:2] or observed.dtype != torch.bool:
         raise ValueError(
-            f"aggregator: observed is {observed.dtype} {tuple(observed.shape)}, expected torch.bool "
-            f"{tuple(loc.shape[:2])}, one row per modality"
+            f"aggregator: observed is {observed.dtype} {tuple(observed.shape)}, "
+            f"expected torch.bool {tuple(loc.shape[:2])}, one row per modality"
         )
     nothing = ~observed.any(0)
     if bool(nothing.any()):

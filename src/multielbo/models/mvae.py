@@ -11,7 +11,7 @@ from multielbo.subsets import subsampled
 
 
 def mvae(extra: int = 0) -> Model:
-    """Product with a prior expert; joint ELBO, unimodal ELBOs, and `extra` random subsets' ELBOs."""
+    """Product with a prior expert; ELBOs of full set, singletons and `extra` random subsets."""
     return Model(
         Aggregator(product_of_experts(prior_expert=True), family=subsampled(extra)),
         subsampled_elbo,
