@@ -23,8 +23,8 @@ results = "book/results"
 allow_cpu = False
 
 # %% tags=["remove-cell"]
+from collections import namedtuple
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,6 +45,7 @@ plots.use_style()
 unknown = [name for name in models if name not in MODELS]
 if unknown:
     raise ValueError(f"models: no model {unknown[0]!r}; choose from {', '.join(MODELS)}")
+Outcome = namedtuple("Outcome", ["metrics", "arrays", "caption"])
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 # %% tags=["remove-cell"]
@@ -140,26 +141,20 @@ show(importance_log_likelihood)
 
 # %%
 def run(name):
-    """Metrics, arrays and a caption of one model: trained here (quick), or from its record."""
+    """One model: trained here in the quick profile, else taken from its record."""
     experiment = experiments.preset("polydigits", name, profile)
     if profile == "quick":
         result = experiments.run(experiment, experiment.seeds[0], train, test, judges)
         arrays = result.evaluation.arrays() | experiments.pictures(result.model, test)
         text = f"{result.history.seconds:.0f} s of training on one {device.upper()}"
-        metrics = [result.evaluation.metrics()]
-        return SimpleNamespace(metrics=metrics, arrays=arrays, caption=text, history=result.history)
+        return Outcome([result.evaluation.metrics()], arrays, text)
     record, arrays = experiments.recorded(
-        experiment,
-        Path(results),
-        train,
-        test,
-        lambda: judges,
-        checkpoints=Path("build/checkpoints"),
-        allow_cpu=allow_cpu,
-    )
-    rows = zip(*record.metrics.values(), strict=True)  # one per seed
-    metrics = [dict(zip(record.metrics, row, strict=True)) for row in rows]
-    return SimpleNamespace(metrics=metrics, arrays=arrays, caption=caption(record), history=None)
+        experiment, Path(results), train, test, lambda: judges,
+        checkpoints=Path("build/checkpoints"), allow_cpu=allow_cpu,
+    )  # fmt: skip
+    seeds = zip(*record.metrics.values(), strict=True)
+    metrics = [dict(zip(record.metrics, row, strict=True)) for row in seeds]
+    return Outcome(metrics, arrays, caption(record))
 
 
 outcomes = {name: run(name) for name in models}
