@@ -393,3 +393,37 @@ def test_parts_that_disagree_are_refused():
     refused("^likelihoods: given for sound", lambda: assembled(likelihoods={"sound": Bernoulli()}))
     refused("^decoders: given for none", lambda: assembled(decoders={}))
     refused("'picture' has 4 latent .* latent_dim is 3", lambda: assembled(latent_dim=3))
+
+
+# --- what is decoded ------------------------------------------------------------------------------
+
+
+def test_a_latent_is_decoded_only_for_the_modalities_it_has_to_explain(generator):
+    model, batch = vae("mvae"), example()
+    z = torch.randn(4, 6, LATENT, generator=generator, dtype=torch.float64)
+    wanted = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=torch.bool)
+    decoded = {}
+    for name, decoder in model.decoders.items():
+        decoder.register_forward_hook(lambda _, z, __, name=name: decoded.update({name: len(z[0])}))
+    everything = model.log_likelihood(batch)(z)
+    assert decoded == {"picture": 4, "sound": 4, "text": 4}
+    found = model.log_likelihood(batch)(z, wanted=wanted)
+    assert decoded == {"picture": 2, "sound": 2, "text": 1}
+    expected = torch.where(wanted.T[..., None], everything, 0.0)
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(found, everything)
+
+
+def test_decoding_only_what_is_wanted_changes_no_gradient():
+    gradients = []
+    for lazy in (True, False):
+        model, batch = vae("mvae"), example()
+        if not lazy:
+            score = model._log_likelihood
+            model._log_likelihood = lambda xs, mask, score=score: (
+                lambda z, wanted=None: score(xs, mask)(z)
+            )
+        model.bound(batch, generator=source()).elbo().sum().backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)

@@ -148,10 +148,10 @@ def run(name):
         arrays = result.evaluation.arrays() | experiments.pictures(result.model, test)
         text = f"{result.history.seconds:.0f} s of training on one {device.upper()}"
         return Outcome([result.evaluation.metrics()], arrays, text)
+    where = {"results": Path(results), "checkpoints": Path("build/checkpoints")}
     record, arrays = experiments.recorded(
-        experiment, Path(results), train, test, lambda: judges,
-        checkpoints=Path("build/checkpoints"), allow_cpu=allow_cpu,
-    )  # fmt: skip
+        experiment, train=train, test=test, classifiers=lambda: judges, allow_cpu=allow_cpu, **where
+    )
     seeds = zip(*record.metrics.values(), strict=True)
     metrics = [dict(zip(record.metrics, row, strict=True)) for row in seeds]
     return Outcome(metrics, arrays, caption(record))
@@ -286,6 +286,11 @@ def difference(left, right=None, constant=0.0):
     return left[0] - right[0] - constant, np.hypot(left[1], right[1])
 
 
+def signed(value, error):
+    digits = 3 if error < 1 else 0  # nats come in tens, shares in thousandths
+    return f"{value:+.{digits}f} ± {error:.{digits}f}"
+
+
 def at(pairs, name, index):
     return pairs[name][0][index], pairs[name][1][index]
 
@@ -368,7 +373,7 @@ if {"mopoe", "wb-vae", "mwb-vae", "mixture-of-log-pools"} <= set(models):
 lines = ["| ordering | claimed in | difference | here |", "|---|---|---|---|"]
 for text, source, pair in claims:
     where = "nobody: our control" if source == "control" else f"{{cite:t}}`{source}`"
-    lines.append(f"| {text} | {where} | {pair[0]:+.3f} ± {pair[1]:.3f} | *{verdict(pair)}* |")
+    lines.append(f"| {text} | {where} | {signed(*pair)} | *{verdict(pair)}* |")
 Markdown("\n".join(lines))
 
 # %% tags=["remove-cell"]
