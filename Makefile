@@ -27,7 +27,7 @@ test: $(VENV)/installed browser $(PAGE) ## run all tests, those of the rendered 
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
 bench: $(VENV)/bench ## time the training step and the builders; prints a line for each
-	@set -e; for script in tests/benchmarks/[!_]*.py; do $(BIN)/python $$script; done
+	@set -e; for script in tests/benchmarks/[!_]*.py; do env -u GOMP_SPINCOUNT $(BIN)/python $$script; done
 
 lint: $(VENV)/installed ## check style and spelling
 	@$(BIN)/ruff check .
