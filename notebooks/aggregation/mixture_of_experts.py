@@ -564,13 +564,13 @@ assert ((estimate.mean(0) - wrong).abs() > 5 * estimate.std(0) / 500**0.5).any()
 #
 # | MMVAE | paper {cite:p}`shi2019` | official code | MultiVae 1.0.3 | here |
 # |---|---|---|---|---|
-# | experts | not known to us | not known to us | Laplace or normal | normal |
-# | prior | not known to us | learned, by a flag | Laplace, learned scale | $\N(0,I)$, no expert of the mixture |
-# | likelihood scale | not known to us | by its tracker, 0.1 as released where 0.75 was meant | set by the user | a property of the likelihood |
-# | reduction | not known to us | not known to us | sum over dimensions, *sum* over the batch | sum over dimensions, per example; the caller averages |
-# | $\beta$ | not known to us | not known to us | accepted and not used | an argument of `elbo` |
-# | samples per expert | importance samples, number not known to us | 30 | 10 by default | one |
-# | divergence | density of the mixture | not known to us | density of the mixture | density of the mixture; `averaged=True` for the average |
+# | experts | not known to us | Laplace | Laplace or normal | normal |
+# | prior | not known to us | Laplace, scale learned by a flag | Laplace, learned scale | $\N(0,I)$, no expert of the mixture |
+# | likelihood scale | not known to us | Laplace, 0.75; by its tracker, first released with 0.1 | set by the user | a property of the likelihood |
+# | reduction | not known to us | sum over dimensions, *sum* over the batch | sum over dimensions, *sum* over the batch | sum over dimensions, per example; the caller averages |
+# | $\beta$ | not known to us | none | accepted and not used | an argument of `elbo` |
+# | samples per expert | importance samples, number not known to us | 30 on MNIST-SVHN | 10 by default | one |
+# | divergence | density of the mixture | density of the mixture | density of the mixture | density of the mixture; `averaged=True` for the average |
 #
 # The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and are not in this book yet.
 # With one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.
