@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from multielbo import digests, provenance
-from multielbo.record import canonical, sha256
+from multielbo import digests
 from multielbo.records import (
     Freshness,
     Outcome,
@@ -30,8 +29,10 @@ from multielbo.records import (
     freshness,
     load,
     load_or_run,
+    provenance,
     write,
 )
+from multielbo.records.record import canonical, sha256
 
 DATA = ("tiny", "d" * 64)
 CONFIG = {"epochs": 3, "model": {"beta": 0.5, "name": "mopoe"}}

@@ -6,19 +6,7 @@ when either was changed by hand.
 
 from __future__ import annotations
 
-__all__ = [
-    "Freshness",
-    "Outcome",
-    "Record",
-    "caption",
-    "complete",
-    "describe_run",
-    "find",
-    "freshness",
-    "load",
-    "load_or_run",
-    "write",
-]
+__all__ = ["Outcome", "find", "load", "load_or_run", "write"]
 
 import io
 import json
@@ -34,8 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from multielbo.freshness import Freshness, caption, freshness
-from multielbo.record import Record, canonical, complete, describe_run, sha256
+from multielbo.records.record import Record, canonical, complete, sha256
 
 LARGEST = 500_000  # bytes of arrays.npz, because records are committed
 Arrays = Mapping[str, NDArray[Any]]

@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from multielbo import provenance
-from multielbo.record import Record, canonical
+from multielbo.records import provenance
+from multielbo.records.record import Record, canonical
 
 
 class Freshness(NamedTuple):

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from multielbo import provenance
 from multielbo.profiles import check_profile
+from multielbo.records import provenance
 
 
 @dataclass(frozen=True)
