@@ -26,13 +26,15 @@ def find() -> Path | None:
 
 def install() -> Path | None:
     """Install Playwright's own Chromium, else Debian's; None if neither can be had."""
-    attempts = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    attempts = {"Playwright": [[sys.executable, "-m", "playwright", "install", "chromium"]]}
     if shutil.which("apt-get") and os.geteuid() == 0:
-        attempts.append(["apt-get", "install", "--yes", "--no-install-recommends", "chromium"])
-    for command in attempts:
-        print(f"looking for a browser: {' '.join(command[-3:])}")
-        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
-        if done.returncode == 0 and (found := find()):
+        package = ["apt-get", "install", "--yes", "--no-install-recommends", "chromium"]
+        attempts["Debian"] = [["apt-get", "update"], package]  # a fresh machine has no lists
+    for source, commands in attempts.items():
+        print(f"no browser yet: asking {source} for Chromium", flush=True)
+        for command in commands:
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+        if found := find():
             return found
     return None
 
