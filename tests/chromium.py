@@ -32,8 +32,10 @@ def install() -> Path | None:
         attempts["Debian"] = [["apt-get", "update"], package]  # a fresh machine has no lists
     for source, commands in attempts.items():
         print(f"no browser yet: asking {source} for Chromium", flush=True)
+        # Without a network Playwright prints a page of its own stack; Debian's word is one line.
+        errors = subprocess.DEVNULL if source == "Playwright" else None
         for command in commands:
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=errors, check=False)
         if found := find():
             return found
     return None
