@@ -273,7 +273,7 @@ glue(
 #
 # The log-likelihoods deserve a second warning.
 # Beside the error over tuples there is the importance sampler's own, which reaches one when a single draw carries all the weight; with all modalities as input it averages from {glue:text}`monte_carlo_low` to {glue:text}`monte_carlo_high` across the models.
-# So these numbers are loose lower bounds, as they are in every paper that uses so few draws.
+# So these numbers are loose lower bounds.
 #
 # ## Which of the papers' orderings show at this scale
 #
