@@ -31,7 +31,7 @@ from multielbo.data.polymnist import polymnist
 from multielbo.metrics import Classifiers, Evaluation, evaluate, train_classifiers
 from multielbo.metrics.latents import conditional_samples
 from multielbo.models import build
-from multielbo.presets import LIKELIHOODS, PRESETS, Experiment, preset
+from multielbo.presets import LIKELIHOODS, PRESETS, Experiment, cpu_hours, preset
 from multielbo.records import Outcome, Record, describe_run, load_or_run
 from multielbo.train import History, TrainConfig, fit
 from multielbo.vae import MultimodalVAE, convolutional_vae
@@ -177,7 +177,6 @@ def recorded(
     classifiers: Callable[[], Classifiers],
     *,
     checkpoints: Path | None = None,
-    cpu_hours: float | None = None,
     allow_cpu: bool = False,
 ) -> tuple[Record, Mapping[str, NDArray]]:
     """The record of all seeds of an experiment: the one under `results`, or that of a run now.
@@ -188,7 +187,7 @@ def recorded(
         train, test: As `load` gives them.
         classifiers: Gives the judges; called only if there is something to run.
         checkpoints: Folder for the training's checkpoints, one file a seed.
-        cpu_hours, allow_cpu: As in `records.load_or_run`.
+        allow_cpu: As in `records.load_or_run`.
 
     Raises:
         ValueError: A record was changed by hand, or the settings do not fit the data.
@@ -215,7 +214,9 @@ def recorded(
             arrays |= pictures(result.model, test, seed=seed)
         return Outcome(result.evaluation.metrics() | accuracy, arrays, result.seconds)
 
-    return load_or_run(results, asked, outcome, cpu_hours=cpu_hours, allow_cpu=allow_cpu)
+    return load_or_run(
+        results, asked, outcome, cpu_hours=cpu_hours(experiment), allow_cpu=allow_cpu
+    )
 
 
 def pictures(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LIKELIHOODS", "PRESETS", "Experiment", "preset"]
+__all__ = ["LIKELIHOODS", "PRESETS", "Experiment", "cpu_hours", "preset"]
 
 from dataclasses import dataclass
 from typing import Any
@@ -115,6 +115,16 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
     ("polymnist", "full"): _POLYMNIST
     | {"seeds": (0, 1, 2, 3, 4), "epochs": 300, "classifier_epochs": 10},
 }
+
+
+# Of one pass over all training tuples, as timed on two cores for WB-VAE and MoPoE.
+CPU_SECONDS_PER_EPOCH = {"polydigits": 3.5, "polymnist": 100.0}
+
+
+def cpu_hours(experiment: Experiment) -> float:
+    """Roughly how long all seeds of an experiment would train on two CPU cores, in hours."""
+    epochs = experiment.epochs * len(experiment.seeds)
+    return epochs * CPU_SECONDS_PER_EPOCH[experiment.dataset] / 3600
 
 
 def preset(dataset: str, model: str, profile: str, **changes: Any) -> Experiment:
