@@ -117,7 +117,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
-# Of one pass over all training tuples, as timed on two cores for WB-VAE and MoPoE.
+# Of one pass over all training tuples on two cores: WB-VAE's runs on PolyDigits, and for PolyMNIST
+# what the benchmark's single steps of MoPoE add up to.
 CPU_SECONDS_PER_EPOCH = {"polydigits": 3.5, "polymnist": 100.0}
 
 
