@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from multielbo.data import MultimodalData
-from multielbo.data.multimodal import npy_digest
+from multielbo.data.multimodal import MultimodalData, npy_digest
 
 
 @pytest.fixture
@@ -87,8 +86,8 @@ IMAGES, LABELS = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.zeros(4).long
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (IMAGES[:3], LABELS, "3 images for 4 labels"),
-        (IMAGES.float(), LABELS, "must be uint8 images"),
+        (IMAGES[:3], LABELS, "3 observations for 4 labels"),
+        (IMAGES.double(), LABELS, "must be uint8 images"),
         (IMAGES[:, 0], LABELS, r"\(N, C, H, W\)"),
         (IMAGES, LABELS + 10, "outside 0 ... 9"),
         (IMAGES, LABELS - 1, "outside 0 ... 9"),
@@ -104,3 +103,67 @@ def test_parts_that_do_not_fit_are_refused_in_one_line(images, labels, message):
 def test_no_modality_at_all_is_refused():
     with pytest.raises(ValueError, match="at least one modality"):
         MultimodalData("toy", {}, torch.zeros(4).long())
+
+
+def shared(**changes) -> MultimodalData:
+    """Four tuples from two pictures, three words and four measurements."""
+    parts = {
+        "modalities": {
+            "picture": torch.arange(2, dtype=torch.uint8).reshape(2, 1, 1, 1) * 255,
+            "word": torch.tensor([[0, 1], [1, 2], [2, 0]], dtype=torch.uint8),
+            "pressure": torch.tensor([[0.5], [1.5], [-2.0], [3.0]]),
+        },
+        "labels": LABELS,
+        "symbols": {"word": 3},
+        "rows": {"picture": torch.tensor([1, 0, 1, 1]), "word": torch.tensor([2, 2, 0, 1])},
+    }
+    return MultimodalData("mixed", **parts | changes)
+
+
+def test_each_kind_of_modality_is_read_as_what_it_is():
+    batch = shared().batch(slice(0, 2))
+    assert batch["picture"].flatten().tolist() == [1.0, 0.0]
+    assert batch["word"].tolist() == [[[0, 0, 1], [1, 0, 0]], [[0, 0, 1], [1, 0, 0]]]
+    assert batch["pressure"].flatten().tolist() == [0.5, 1.5]
+    assert shared().shapes == {"picture": (1, 1, 1), "word": (2, 3), "pressure": (1,)}
+    assert {x.dtype for x in batch.values()} == {torch.float32}
+
+
+def test_shared_observations_stay_with_their_tuples():
+    data, index = shared(), torch.tensor([3, 0])
+    taken = data.take(index)
+    for name, x in taken.batch(slice(None)).items():
+        assert torch.equal(x, data.batch(index)[name])
+    assert taken["picture"].flatten().tolist() == [255, 255]
+    assert len(taken.modalities["word"]) == 3, "originals are kept once, whatever is taken"
+    assert taken.select(["word"]).rows.keys() == {"word"}
+
+
+def test_the_digest_sees_the_pairing():
+    other = shared(rows={"picture": torch.tensor([1, 1, 0, 1]), "word": shared().rows["word"]})
+    assert other.sha256 != shared().sha256
+    assert shared().take(slice(0, 4)).sha256 == shared().sha256
+
+
+def test_attributes_are_labels_too():
+    attributes = torch.tensor([[True, False]] * 4)
+    data = shared(labels=attributes)
+    assert len(data) == 4
+    assert data.take(slice(0, 2)).labels.shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"symbols": {"word": 2}}, "symbols run from 0 to 2, outside 0 ... 1"),
+        ({"symbols": {"verb": 3}}, "no modality 'verb'"),
+        ({"rows": {"picture": torch.tensor([0, 1, 2, 0])}}, "rows run from 0 to 2"),
+        ({"rows": {"picture": torch.tensor([0.0, 1, 0, 0])}}, "rows must be int64"),
+        ({"rows": {"picture": torch.tensor([0, 1])}}, "2 observations for 4 labels"),
+        ({"labels": torch.ones(4, 2)}, "labels must be int64"),
+    ],
+)
+def test_wrong_symbols_rows_and_attributes_are_refused_in_one_line(changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        shared(**{"rows": shared().rows} | changes)
+    assert "\n" not in str(error.value)

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from multielbo.data import polydigits, recipe
+from multielbo.data import recipe
 from multielbo.data.pictures import agate, bricks, portrait
-from multielbo.data.polydigits import backgrounds, digit_masks, source_pool, tuple_sources
+from multielbo.data.polydigits import (
+    backgrounds,
+    digit_masks,
+    polydigits,
+    source_pool,
+    tuple_sources,
+)
 
 CLASSES = load_digits().target
 
@@ -162,7 +168,7 @@ def test_bad_arguments_are_refused_in_one_line(arguments, message):
 
 def test_the_portrait_is_found_without_importing_matplotlib():
     program = (
-        "import sys; from multielbo.data import polydigits; polydigits(tuples=10); "
+        "import sys; from multielbo.data.polydigits import polydigits; polydigits(tuples=10); "
         "sys.exit('matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

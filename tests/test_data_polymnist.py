@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multielbo.data import mnist, polymnist
 from multielbo.data.idx import read_idx
-from multielbo.data.mnist import FILES, IMAGES, read_mnist
+from multielbo.data.mnist import FILES, IMAGES, mnist, read_mnist
 from multielbo.data.pictures import bricks, read_rgb
-from multielbo.data.polymnist import modality
+from multielbo.data.polymnist import modality, polymnist
 from multielbo.data.prepared import load, prepare
 from multielbo.data.recipe import bit_generator, class_permutation, place_digits, random_corners
 

@@ -12,19 +12,12 @@ from torch import Generator, Tensor
 
 from multielbo import gaussians
 from multielbo.aggregators import Aggregator, Posteriors, product_of_experts
-from multielbo.data import MultimodalData
+from multielbo.data.multimodal import MultimodalData
 from multielbo.likelihoods import Normal
-from multielbo.metrics import (
-    Classifiers,
-    coherence,
-    estimates,
-    evaluate,
-    latents,
-    likelihood,
-    probe,
-    train_classifiers,
-)
-from multielbo.models import build
+from multielbo.metrics import coherence, estimates, latents, likelihood, probe
+from multielbo.metrics.classifiers import Classifiers, train_classifiers
+from multielbo.metrics.evaluation import evaluate
+from multielbo.models.registry import build
 from multielbo.networks import conv_encoder
 from multielbo.objectives import joint_elbo
 from multielbo.oracle import LinearGaussian

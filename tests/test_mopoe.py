@@ -11,9 +11,9 @@ from torch.testing import assert_close
 from multielbo import barycenters, subsets
 from multielbo.aggregators import Aggregator, product_of_experts
 from multielbo.mixtures import Posteriors
-from multielbo.models import build
-from multielbo.models.mmvae import mmvae
+from multielbo.models.mmvae import mmvae_averaged
 from multielbo.models.mopoe import mopoe
+from multielbo.models.registry import build
 from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
 
@@ -212,7 +212,7 @@ def test_the_family_alone_turns_mopoe_into_its_special_cases(world):
     for objective in (mixture_elbo, powerset_elbo):
         ours = bound(objective, full(*world.experts))
         assert torch.equal(ours, bound(joint_elbo, full(*world.experts)))
-    for model in (mmvae(averaged=True), build("mmvae")):
+    for model in (mmvae_averaged(), build("mmvae")):
         ours = bound(model.objective, single(*world.experts))
         assert torch.equal(ours, bound(model.objective, model.aggregator(*world.experts)))
     everything = build("mopoe").aggregator(*world.experts)

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
 from multielbo import plots
-from multielbo.models import MODELS
+from multielbo.models.registry import MODELS
 
 # Machado, Oliveira and Fernandes (2009), severity 1, acting on linear RGB.
 VISION = {

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from multielbo import checkpoints
 from multielbo.aggregators import Aggregator, product_of_experts
-from multielbo.data import MultimodalData
+from multielbo.data.multimodal import MultimodalData
 from multielbo.gaussians import kl_to_prior, sample
 from multielbo.objectives import Bound
 from multielbo.subsets import subsampled

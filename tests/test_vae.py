@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from multielbo.gaussians import kl_to_prior, log_density, sample
 from multielbo.likelihoods import Bernoulli, Categorical, Laplace, Normal
-from multielbo.models import MODELS, build
+from multielbo.models.registry import MODELS, build
 from multielbo.networks import mlp_decoder, mlp_encoder, seeded
 from multielbo.vae import MultimodalVAE, convolutional_vae
 

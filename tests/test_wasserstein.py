@@ -11,8 +11,8 @@ from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
 from multielbo import barycenters, gaussians
-from multielbo.models import build
 from multielbo.models.mopoe import mopoe
+from multielbo.models.registry import build
 from multielbo.subsets import powerset
 
 with warnings.catch_warnings():

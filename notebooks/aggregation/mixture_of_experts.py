@@ -33,8 +33,8 @@ from myst_nb import glue
 from multielbo import gaussians, plots
 from multielbo.barycenters import log_pool, product
 from multielbo.mixtures import Posteriors, jensen_shannon, kl_of_mixture, mean_kl
-from multielbo.models import build
 from multielbo.models.mmvae import mmvae
+from multielbo.models.registry import build
 from multielbo.objectives import powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
 from multielbo.profiles import check_profile
@@ -570,7 +570,7 @@ assert ((estimate.mean(0) - wrong).abs() > 5 * estimate.std(0) / 500**0.5).any()
 # | reduction | not known to us | sum over dimensions, *sum* over the batch | sum over dimensions, *sum* over the batch | sum over dimensions, per example; the caller averages |
 # | $\beta$ | not known to us | none | accepted and not used | an argument of `elbo` |
 # | samples per expert | importance samples, number not known to us | 30 on MNIST-SVHN | 10 by default | one |
-# | divergence | density of the mixture | density of the mixture | density of the mixture | density of the mixture; `averaged=True` for the average |
+# | divergence | density of the mixture | density of the mixture | density of the mixture | density of the mixture; `mmvae_averaged` for the average |
 #
 # The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and are not in this book yet.
 # With one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.

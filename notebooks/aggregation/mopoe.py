@@ -33,9 +33,9 @@ from myst_nb import glue
 from multielbo import barycenters, gaussians, objectives, plots, subsets
 from multielbo.aggregators import Aggregator, product_of_experts
 from multielbo.mixtures import Posteriors
-from multielbo.models import build
-from multielbo.models.mmvae import mmvae
+from multielbo.models.mmvae import mmvae_averaged
 from multielbo.models.mopoe import mopoe
+from multielbo.models.registry import build
 from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
 from multielbo.profiles import check_profile
@@ -119,7 +119,7 @@ each_alone = mixture_of_products(subsets.singletons)(loc, scale)
 q = mixture_of_products(subsets.powerset)(loc, scale)
 
 assert torch.equal(bound(all_of_them, mixture_elbo), bound(all_of_them, joint_elbo))
-for objective, model in [(mixture_elbo, mmvae(averaged=True)), (stratified_elbo, build("mmvae"))]:
+for objective, model in [(mixture_elbo, mmvae_averaged()), (stratified_elbo, build("mmvae"))]:
     theirs = bound(model.aggregator(loc, scale), model.objective)
     assert torch.equal(bound(each_alone, objective), theirs)
 assert not torch.allclose(bound(q, mixture_elbo), bound(each_alone, mixture_elbo))

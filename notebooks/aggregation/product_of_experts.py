@@ -30,8 +30,8 @@ from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots, subsets
 from multielbo.barycenters import product
-from multielbo.models import build
 from multielbo.models.mvae import mvae
+from multielbo.models.registry import build
 from multielbo.objectives import subsampled_elbo
 from multielbo.oracle import LinearGaussian
 from multielbo.profiles import check_profile

@@ -32,8 +32,8 @@ import torch
 from myst_nb import glue
 
 from multielbo import barycenters, gaussians, plots
-from multielbo.models import build
 from multielbo.models.mopoe import mopoe
+from multielbo.models.registry import build
 from multielbo.models.wbvae import mwb_vae, wb_vae
 from multielbo.profiles import check_profile
 from multielbo.publishing.show import show

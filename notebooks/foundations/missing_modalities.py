@@ -29,8 +29,8 @@ import torch
 from myst_nb import glue
 
 from multielbo import plots
-from multielbo.data import polydigits
-from multielbo.models import MODELS, build
+from multielbo.data.polydigits import polydigits
+from multielbo.models.registry import MODELS, build
 from multielbo.oracle import LinearGaussian
 from multielbo.profiles import check_profile
 from multielbo.subsets import powerset

@@ -32,13 +32,18 @@ import torch
 from IPython.display import Markdown
 from myst_nb import glue
 
-from multielbo import experiments, plots
-from multielbo.metrics import conditional_coherence, importance_log_likelihood, joint_coherence
-from multielbo.models import MODELS
+from multielbo import plots
+from multielbo.experiments import run as experiments
+from multielbo.experiments.recorded import recorded
+from multielbo.metrics.coherence import conditional_coherence, joint_coherence
+from multielbo.metrics.likelihood import importance_log_likelihood
+from multielbo.models.registry import MODELS, build
 from multielbo.plots import LABELS
+from multielbo.presets import preset
 from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 from multielbo.records import caption
+from multielbo.setups.registry import setup_of
 
 check_profile(profile)
 plots.use_style()
@@ -49,9 +54,11 @@ Outcome = namedtuple("Outcome", ["metrics", "arrays", "caption"])
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 # %% tags=["remove-cell"]
-settings = experiments.preset("polydigits", models[0], profile)
-train, test = experiments.load(settings, device=device)
-judges = experiments.judges(settings, train, test)
+settings = preset("polydigits", models[0], profile)
+setup = setup_of("polydigits")
+train, test = experiments.load(settings, setup, device=device)
+judges = experiments.judges(settings, setup, train, test)
+(pixels,) = {part.likelihood for part in setup.modalities.values()}
 
 for key in (
     "latent_dim",
@@ -59,11 +66,11 @@ for key in (
     "epochs",
     "batch_size",
     "learning_rate",
-    "likelihood",
-    "scale",
     "precision",
 ):
     glue(key, str(getattr(settings, key)), display=False)
+glue("likelihood", type(pixels).__name__, display=False)
+glue("scale", str(pixels.scale), display=False)
 glue("profile", profile, display=False)
 glue("seeds", ", ".join(map(str, settings.seeds)), display=False)
 glue("train_tuples", f"{len(train):,}", display=False)
@@ -147,14 +154,15 @@ show(importance_log_likelihood)
 # %%
 def run(name):
     """One model: trained here in the quick profile, else taken from its record."""
-    experiment = experiments.preset("polydigits", name, profile)
+    experiment = preset("polydigits", name, profile)
     if profile == "quick":
-        result = experiments.run(experiment, experiment.seeds[0], train, test, judges)
+        seed, model = experiment.seeds[0], build(name)
+        result = experiments.run(experiment, setup, model, seed, train, test, judges)
         arrays = result.evaluation.arrays() | experiments.pictures(result.model, test)
         text = f"{result.history.seconds:.0f} s of training on one {device.upper()}"
         return Outcome([result.evaluation.metrics()], arrays, text)
     where = {"results": Path(results), "checkpoints": Path("build/checkpoints")}
-    record, arrays = experiments.recorded(
+    record, arrays = recorded(
         experiment, train=train, test=test, classifiers=lambda: judges, allow_cpu=allow_cpu, **where
     )
     seeds = zip(*record.metrics.values(), strict=True)

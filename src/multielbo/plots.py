@@ -38,6 +38,7 @@ MUTED = "#6e6e6e"
 COLOURS = {
     "mvae": "#0072b2",
     "mmvae": "#d55e00",
+    "mmvae-averaged": "#8c3b00",
     "mopoe": "#009e73",
     "powerset": "#222222",
     "wb-vae": "#cc79a7",
@@ -48,6 +49,7 @@ COLOURS = {
 LABELS = {
     "mvae": "MVAE",
     "mmvae": "MMVAE",
+    "mmvae-averaged": "MMVAE (averaged)",
     "mopoe": "MoPoE",
     "powerset": "Powerset",
     "wb-vae": "WB-VAE",

@@ -23,7 +23,7 @@ from multielbo.objectives import Bound
 from multielbo.trace import History, Trace, check_weights
 
 if TYPE_CHECKING:
-    from multielbo.data import MultimodalData
+    from multielbo.data.multimodal import MultimodalData
 
 
 @dataclass(frozen=True)

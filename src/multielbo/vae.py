@@ -194,7 +194,7 @@ def convolutional_vae(
     Args:
         modalities: Names.
         shape: Channels, height and width.
-        model: Aggregator and objective, as `multielbo.models.build` gives them.
+        model: Aggregator and objective, as `multielbo.models.registry.build` gives them.
         latent_dim: D.
         seed: Source of the first weights.
         beta: Weight of the divergence in training.

@@ -20,7 +20,7 @@ from statistics import median
 import torch
 from torch import Generator, Tensor, nn
 
-from multielbo.models import build
+from multielbo.models.registry import build
 from multielbo.vae import MultimodalVAE, convolutional_vae
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "data_scripts"))

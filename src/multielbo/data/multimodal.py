@@ -1,4 +1,4 @@
-"""Multimodal data sets: images of several modalities with one label, kept as bytes."""
+"""Multimodal data sets: several modalities with one label, kept as they were stored."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ __all__ = ["MultimodalData", "content_digest", "npy_digest"]
 import hashlib
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 
 @dataclass(frozen=True)
 class MultimodalData:
-    """N tuples of images, one image a modality, with one class a tuple.
+    """N tuples of observations, one observation a modality, with one label a tuple.
+
+    Data sets that pair many tuples from few originals keep the originals once, and for each tuple
+    the row of its original.
 
     Args:
         name: What the data are, as records state it.
-        modalities: For each modality its images, uint8 (N, C, H, W), all on one device.
-        labels: Classes, int64 (N,), in 0 ... classes - 1.
+        modalities: For each modality its observations, all on one device: pictures as uint8
+            (N, C, H, W), symbols as uint8 (N, L), measurements as float32 (N, ...).
+        labels: Classes, int64 (N,), in 0 ... classes - 1; or attributes, bool (N, A).
         sha256: Digest of the content; computed if it is left empty.
         classes: Number of classes.
+        symbols: Size of the alphabet, for each modality that holds symbols.
+        rows: Row of each tuple's observation, int64 (N,), for each modality whose observations
+            are shared between tuples.
 
     Raises:
-        ValueError: Modalities disagree in length or device, are not uint8 images, or a label is out
-            of range.
+        ValueError: Parts disagree in length or device, are of another type, or a label, symbol or
+            row is out of range.
     """
 
     name: str
@@ -35,11 +43,14 @@ class MultimodalData:
     labels: Tensor
     sha256: str = ""
     classes: int = 10
+    symbols: Mapping[str, int] = field(default_factory=dict)
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(self)
         if not self.sha256:
-            arrays = {**self.modalities, "labels": self.labels}
+            rows = {f"{name}.rows": row for name, row in self.rows.items()}
+            arrays = {**self.modalities, **rows, "labels": self.labels}
             digests = {name: npy_digest(array.cpu().numpy()) for name, array in arrays.items()}
             object.__setattr__(self, "sha256", content_digest(digests))
 
@@ -47,9 +58,17 @@ class MultimodalData:
         return len(self.labels)
 
     def __getitem__(self, modality: str) -> Tensor:
-        """The images of one modality, uint8 (N, C, H, W)."""
+        """The observations of one modality, one for each tuple, as stored."""
         self.require([modality])
-        return self.modalities[modality]
+        return self._stored(modality, slice(None))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """By modality the shape of one observation as `batch` gives it."""
+        return {
+            name: (*x.shape[1:], self.symbols[name]) if name in self.symbols else (*x.shape[1:],)
+            for name, x in self.modalities.items()
+        }
 
     def require(self, names: Iterable[str]) -> None:
         """Refuse names that are not modalities of these data.
@@ -66,25 +85,49 @@ class MultimodalData:
         """The same tuples with the named modalities only, in the given order."""
         names = list(names)
         self.require(names)
-        kept = {name: self.modalities[name] for name in names}
-        return MultimodalData(self.name, kept, self.labels, classes=self.classes)
+        return replace(
+            self,
+            modalities={name: self.modalities[name] for name in names},
+            symbols={name: self.symbols[name] for name in names if name in self.symbols},
+            rows={name: self.rows[name] for name in names if name in self.rows},
+            sha256="",
+        )
 
     def take(self, index: Tensor | slice) -> MultimodalData:
         """The tuples at `index`."""
-        kept = {name: images[index] for name, images in self.modalities.items()}
-        return MultimodalData(self.name, kept, self.labels[index], classes=self.classes)
+        shared = self.rows.keys()
+        return replace(
+            self,
+            modalities={n: x if n in shared else x[index] for n, x in self.modalities.items()},
+            labels=self.labels[index],
+            rows={name: row[index] for name, row in self.rows.items()},
+            sha256="",
+        )
 
     def to(self, device: torch.device | str) -> MultimodalData:
         """The same data on another device."""
-        moved = {name: images.to(device) for name, images in self.modalities.items()}
-        return MultimodalData(self.name, moved, self.labels.to(device), self.sha256, self.classes)
+        return replace(
+            self,
+            modalities={name: x.to(device) for name, x in self.modalities.items()},
+            labels=self.labels.to(device),
+            rows={name: row.to(device) for name, row in self.rows.items()},
+        )
 
     def batch(self, index: Tensor | slice) -> dict[str, Tensor]:
-        """The images at `index` as float32 in [0, 1], a (B, C, H, W) tensor for each modality."""
-        return {
-            name: images[index].to(torch.float32).div_(255)
-            for name, images in self.modalities.items()
-        }
+        """The tuples at `index` as float32 `(B, *shape)` for each modality.
+
+        Pictures come in [0, 1], symbols one-hot on the last axis, measurements as they are.
+        """
+        return {name: self._floats(name, self._stored(name, index)) for name in self.modalities}
+
+    def _stored(self, name: str, index: Tensor | slice) -> Tensor:
+        rows = self.rows.get(name)
+        return self.modalities[name][index if rows is None else rows[index]]
+
+    def _floats(self, name: str, x: Tensor) -> Tensor:
+        if name in self.symbols:
+            return one_hot(x.long(), self.symbols[name]).to(torch.float32)
+        return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
 
 
 def content_digest(digests: Mapping[str, str]) -> str:
@@ -106,31 +149,51 @@ def npy_digest(array: np.ndarray) -> str:
 def check(data: MultimodalData) -> None:
     """Refuse data whose parts do not fit together."""
     labels = data.labels
-    if labels.ndim != 1 or labels.dtype != torch.int64:
+    if (labels.ndim, labels.dtype) not in {(1, torch.int64), (2, torch.bool)}:
         raise ValueError(
-            f"{data.name}: labels must be int64 of shape (N,), "
+            f"{data.name}: labels must be int64 of shape (N,) or bool of shape (N, attributes), "
             f"found {labels.dtype} {tuple(labels.shape)}"
         )
     if not data.modalities:
         raise ValueError(f"{data.name}: at least one modality is needed")
-    for name, images in data.modalities.items():
-        if images.ndim != 4 or images.dtype != torch.uint8:
-            raise ValueError(
-                f"{data.name}: modality {name!r} must be uint8 images of shape (N, C, H, W), "
-                f"found {images.dtype} {tuple(images.shape)}"
-            )
-        if len(images) != len(labels):
-            raise ValueError(
-                f"{data.name}: modality {name!r} has {len(images)} images for {len(labels)} "
-                "labels; every tuple needs one of each"
-            )
-        if images.device != labels.device:
-            raise ValueError(
-                f"{data.name}: modality {name!r} is on {images.device}, the labels on "
-                f"{labels.device}; move the whole data set with .to(device)"
-            )
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < data.classes:
+    for part in (data.symbols, data.rows):
+        data.require(part)
+    for name, x in data.modalities.items():
+        _check_modality(data, name, x)
+    if labels.ndim == 1 and len(labels):
+        _check_range(f"{data.name}: labels run", labels, data.classes)
+
+
+def _check_modality(data: MultimodalData, name: str, x: Tensor) -> None:
+    where = f"{data.name}: modality {name!r}"
+    form = "symbols" if name in data.symbols else "measurements" if x.is_floating_point() else ""
+    wanted = {"symbols": (torch.uint8, 2), "measurements": (torch.float32, max(x.ndim, 2))}
+    if (x.dtype, x.ndim) != wanted.get(form, (torch.uint8, 4)):
         raise ValueError(
-            f"{data.name}: labels run from {int(labels.min())} to {int(labels.max())}, "
-            f"outside 0 ... {data.classes - 1}"
+            f"{where} must be uint8 images of shape (N, C, H, W), uint8 symbols of shape (N, L) or "
+            f"float32 of shape (N, ...), found {x.dtype} {tuple(x.shape)}"
         )
+    rows = data.rows.get(name)
+    index = x if rows is None else rows
+    if len(index) != len(data.labels):
+        raise ValueError(
+            f"{where} has {len(index)} observations for {len(data.labels)} labels; every tuple "
+            "needs one of each"
+        )
+    if {x.device, index.device} != {data.labels.device}:
+        raise ValueError(
+            f"{where} is on {x.device}, the labels on {data.labels.device}; move the whole data "
+            "set with .to(device)"
+        )
+    if rows is not None and len(rows):
+        if rows.ndim != 1 or rows.dtype != torch.int64:
+            raise ValueError(f"{where}: rows must be int64 (N,), found {rows.dtype} {rows.shape}")
+        _check_range(f"{where}: rows run", rows, len(x))
+    if form == "symbols" and x.numel():
+        _check_range(f"{where}: symbols run", x, data.symbols[name])
+
+
+def _check_range(what: str, values: Tensor, end: int) -> None:
+    low, high = int(values.min()), int(values.max())
+    if not 0 <= low <= high < end:
+        raise ValueError(f"{what} from {low} to {high}, outside 0 ... {end - 1}")

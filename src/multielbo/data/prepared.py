@@ -1,6 +1,7 @@
 """Prepared data sets on disk: one .npy file an array, and a manifest that vouches for them.
 
-A folder holds `manifest.json`, `SPLIT-labels.npy` and `SPLIT-MODALITY.npy`. Every file is written
+A folder holds `manifest.json`, `SPLIT-labels.npy` and `SPLIT-MODALITY.npy`; where tuples share
+their observations, also the row of each tuple in `SPLIT-MODALITY.rows.npy`. Every file is written
 under another name and moved into place when it is complete, and the manifest follows each of them,
 so that a run that was stopped continues with the first missing file.
 """
@@ -25,6 +26,7 @@ from multielbo.data.multimodal import MultimodalData, content_digest
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+ROWS = ".rows"
 
 
 def prepare(
@@ -38,8 +40,10 @@ def prepare(
 
     Args:
         folder: Where the data set goes.
-        recipe: What the arrays are a function of, as JSON; another recipe starts from nothing.
-        arrays: What makes each array, by file name: `SPLIT-labels` first, then `SPLIT-MODALITY`.
+        recipe: What the arrays are a function of, as JSON; another recipe starts from nothing. Its
+            entries `"symbols"` and `"classes"` are those of `MultimodalData`.
+        arrays: What makes each array, by file name: `SPLIT-labels` first, then `SPLIT-MODALITY`
+            and, for shared observations, `SPLIT-MODALITY.rows`.
         progress: Show a progress bar.
 
     Returns:
@@ -114,6 +118,7 @@ def load(folder: Path, split: str, remedy: str) -> MultimodalData:
     if split not in splits:
         raise ValueError(f"{folder.name} has no split {split!r}: choose from {', '.join(splits)}")
     arrays, digests = {}, {}
+    recipe = manifest["recipe"]
     for file, entry in manifest["files"].items():
         if not file.startswith(f"{split}-"):
             continue
@@ -127,8 +132,15 @@ def load(folder: Path, split: str, remedy: str) -> MultimodalData:
         arrays[name] = torch.from_numpy(np.load(folder / file, mmap_mode="c"))
         digests[name] = found
     labels, label_digest = arrays.pop("labels"), digests.pop("labels")
-    sha256 = content_digest({**digests, "labels": label_digest})
-    return MultimodalData(f"{folder.name}-{split}", arrays, labels, sha256)
+    return MultimodalData(
+        name=f"{folder.name}-{split}",
+        modalities={name: x for name, x in arrays.items() if not name.endswith(ROWS)},
+        labels=labels,
+        sha256=content_digest({**digests, "labels": label_digest}),
+        classes=recipe.get("classes", 10),
+        symbols=recipe.get("symbols", {}),
+        rows={name.removesuffix(ROWS): x for name, x in arrays.items() if name.endswith(ROWS)},
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

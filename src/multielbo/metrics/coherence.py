@@ -1,4 +1,4 @@
-"""Coherence: whether generated modalities show the class that they should."""
+"""Coherence: whether generated modalities show the class, or the attributes, that they should."""
 
 from __future__ import annotations
 
@@ -15,25 +15,41 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from multielbo.metrics.estimates import Estimate, mean
-from multielbo.metrics.latents import answers, blocks, draw, generate
+from multielbo.metrics.estimates import Estimate, by_inputs, mean
+from multielbo.metrics.judgement import judgement
+from multielbo.metrics.latents import answers, blocks, draw, prior_draws
 
 if TYPE_CHECKING:
     from multielbo.metrics.classifiers import Classifiers
     from multielbo.vae import MultimodalVAE
 
 
-def conditional_coherence(predicted: Tensor, labels: Tensor) -> Estimate:
+def conditional_coherence(
+    predicted: Tensor, labels: Tensor, membership: Tensor
+) -> tuple[Estimate, Estimate]:
     r"""Share of examples generated in their inputs' class, Equation eq-conditional-coherence.
 
+    Of attributes it is the average precision of a classifier's scores on what is generated, with
+    the inputs' attributes as the truth, averaged over the attributes that occur.
+
     Args:
-        predicted: Class that a classifier sees in each generated example, `(..., N)`.
-        labels: Class of the inputs, `(N,)`.
+        predicted: Class that a classifier sees in each generated example, `(K, M, N)`, or its
+            scores of attributes, `(K, M, N, A)`.
+        labels: Class of the inputs, `(N,)`, or their attributes, `(N, A)` bool.
+        membership: Proper subsets, `(K, M)` bool.
 
     Returns:
-        `(...)`, between 0 and 1.
+        Of every target given every subset, `(K, M)`, where targets that are themselves inputs
+        have no meaning; and averaged over the targets outside the subsets of each size. All are
+        between 0 and 1.
+
+    Source:
+        Sutter, Daunhawer and Vogt (2021), appendix B; attributes as on their CelebA.
     """
-    return mean(predicted == labels)
+    judge = judgement(labels)
+    columns = judge.columns(predicted)
+    shared = shared_targets(columns, membership)
+    return judge.estimate(columns), by_inputs(shared, membership, judge.estimate)
 
 
 def joint_coherence(predicted: Tensor) -> Estimate:
@@ -48,15 +64,15 @@ def joint_coherence(predicted: Tensor) -> Estimate:
     return mean((predicted == predicted[0]).all(0))
 
 
-def shared_targets(hits: Tensor, membership: Tensor) -> Tensor:
-    """Share of the targets outside each subset that were hit, `(K, N)`.
+def shared_targets(values: Tensor, membership: Tensor) -> Tensor:
+    """Mean over the targets outside each subset, `(K, N)`.
 
     Args:
-        hits: `(K, M, N)` bool.
+        values: `(K, M, N)`: hits, or anything that is averaged over targets.
         membership: Proper subsets, `(K, M)` bool.
     """
     targets = ~membership
-    return (hits & targets[..., None]).sum(1) / targets.sum(1, keepdim=True)
+    return (values * targets[..., None]).sum(1) / targets.sum(1, keepdim=True)
 
 
 @torch.no_grad()
@@ -69,7 +85,7 @@ def conditional_predictions(
     generator: Generator | None = None,
     chunk: int = 2048,
 ) -> Tensor:
-    """Classes of the modalities generated from each subset of the others, `(K, M, N)`.
+    """What classifiers see in the modalities generated from each subset of the others.
 
     One latent is drawn from each posterior, and the decoders' means are classified.
 
@@ -82,21 +98,24 @@ def conditional_predictions(
         chunk: Latents decoded at a time, which bounds the memory.
 
     Returns:
-        Classes, and -1 where the modality is itself an input.
+        Classes `(K, M, N)`, or scores of attributes `(K, M, N, A)`; -1 where the modality is
+        itself an input.
     """
     z = torch.stack(
         [draw(q, 1, generator)[0] for q in answers(model.aggregator, loc, scale, membership)]
     )
-    predicted = torch.full((*membership.shape, loc.shape[1]), -1, dtype=torch.int64)
+    columns = []
     for m, name in enumerate(model.modalities):
         absent = ~membership[:, m]
         latents = z[absent.to(z.device)].flatten(0, 1)
-        classes = [
-            classifiers.predict(name, generate(model, name, latents[rows]))
+        seen = [
+            classifiers.predict(name, model.generate(name, latents[rows], generator=generator))
             for rows in blocks(len(latents), chunk)
         ]
-        predicted[absent, m] = torch.cat(classes).unflatten(0, (-1, loc.shape[1])).cpu()
-    return predicted
+        found = torch.cat(seen).unflatten(0, (-1, loc.shape[1])).cpu()
+        columns.append(found.new_full((len(membership), *found.shape[1:]), -1))
+        columns[m][absent] = found
+    return torch.stack(columns, 1)
 
 
 @torch.no_grad()
@@ -116,10 +135,12 @@ def joint_predictions(
         generator: Source of the draws.
         chunk: Latents decoded at a time, which bounds the memory.
     """
-    weights = next(model.parameters())
-    noise = weights.new_empty(samples, model.latent_dim).normal_(generator=generator)
+    noise = prior_draws(model, samples, generator)
     classes = [
-        [classifiers.predict(name, generate(model, name, z)) for z in noise.split(chunk)]
+        [
+            classifiers.predict(name, model.generate(name, z, generator=generator))
+            for z in noise.split(chunk)
+        ]
         for name in model.modalities
     ]
     return torch.stack([torch.cat(parts) for parts in classes]).cpu()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Estimate", "by_inputs", "mean"]
+__all__ = ["Estimate", "by_inputs", "mean", "resampled"]
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -30,18 +31,31 @@ def mean(values: Tensor) -> Estimate:
     return Estimate(values.mean(-1), values.std(-1) / values.shape[-1] ** 0.5)
 
 
-def by_inputs(values: Tensor, membership: Tensor) -> Estimate:
+def resampled(values: Tensor) -> Estimate:
+    """A statistic and its bootstrap error, `(...)`, in float64.
+
+    Args:
+        values: `(..., 1 + R)`: the statistic of all examples, then of R resamples of them.
+    """
+    values = values.double()
+    return Estimate(values[..., 0], values[..., 1:].std(-1))
+
+
+def by_inputs(
+    values: Tensor, membership: Tensor, estimate: Callable[[Tensor], Estimate] = mean
+) -> Estimate:
     """Mean over the subsets of each size, smallest size first.
 
     The subsets see the same examples, so they are averaged within each example before the error
     is taken: treating them as independent would promise too much.
 
     Args:
-        values: One value for each of K subsets and N examples, `(K, N)`.
+        values: One value for each of K subsets and N examples (or resamples), `(K, N)`.
         membership: `(K, M)` bool.
+        estimate: What makes a value and an error of the last axis.
 
     Returns:
         One value for every size that occurs among the subsets.
     """
     sizes = membership.sum(1)
-    return mean(torch.stack([values[sizes == size].double().mean(0) for size in sizes.unique()]))
+    return estimate(torch.stack([values[sizes == size].double().mean(0) for size in sizes.unique()]))

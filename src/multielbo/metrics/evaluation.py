@@ -19,7 +19,7 @@ from multielbo.metrics.probe import probe_hits
 from multielbo.subsets import powerset
 
 if TYPE_CHECKING:
-    from multielbo.data import MultimodalData
+    from multielbo.data.multimodal import MultimodalData
     from multielbo.metrics.classifiers import Classifiers
     from multielbo.vae import MultimodalVAE
 

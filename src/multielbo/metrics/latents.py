@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["answers", "conditional_samples", "draw", "encode", "generate", "representation"]
+__all__ = ["answers", "conditional_samples", "draw", "encode", "prior_draws", "representation"]
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from multielbo.gaussians import sample
 from multielbo.mixtures import Posteriors
 
 if TYPE_CHECKING:
-    from multielbo.data import MultimodalData
+    from multielbo.data.multimodal import MultimodalData
     from multielbo.vae import MultimodalVAE
 
 
@@ -63,9 +63,10 @@ def representation(q: Posteriors, generator: Generator | None = None) -> Tensor:
     return _components(q, 1, generator)[0][0]
 
 
-def generate(model: MultimodalVAE, modality: str, z: Tensor) -> Tensor:
-    """E[x_m | z] of one modality alone, `(..., *shape)` for latents `(..., D)`."""
-    return model.likelihoods[modality].mean(model.decoders[modality](z))
+def prior_draws(model: MultimodalVAE, samples: int, generator: Generator | None = None) -> Tensor:
+    """Draws from the prior, `(samples, D)`, where the model is and of its type."""
+    weights = next(model.parameters())
+    return weights.new_empty(samples, model.latent_dim).normal_(generator=generator)
 
 
 @torch.no_grad()
@@ -82,7 +83,7 @@ def conditional_samples(
     loc, scale, _ = model.encode(batch)
     posteriors = answers(model.aggregator, loc, scale, membership)
     z = torch.stack([draw(q, 1, generator)[0] for q in posteriors])
-    return model.decode(z)
+    return {name: model.generate(name, z, generator=generator) for name in model.modalities}
 
 
 def blocks(length: int, size: int) -> Iterator[slice]:

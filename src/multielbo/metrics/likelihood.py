@@ -17,7 +17,7 @@ from multielbo.mixtures import Posteriors
 from multielbo.objectives import LogLikelihood
 
 if TYPE_CHECKING:
-    from multielbo.data import MultimodalData
+    from multielbo.data.multimodal import MultimodalData
     from multielbo.vae import MultimodalVAE
 
 
@@ -78,7 +78,7 @@ def log_likelihoods(
     for rows in blocks(len(data), batch_size):
         batch = data.batch(rows)
         loc, scale, _ = model.encode(batch)
-        score = model.log_likelihood(batch)
+        score = model.log_likelihood(batch, generator=generator)
         found = [
             importance_log_likelihood(q, score, samples, generator)
             for q in answers(model.aggregator, loc, scale, membership)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["mmvae"]
+__all__ = ["mmvae", "mmvae_averaged"]
 
 from multielbo.aggregators import Aggregator, product_of_experts
 from multielbo.models.model import Model
@@ -10,15 +10,20 @@ from multielbo.objectives import mixture_elbo, stratified_elbo
 from multielbo.subsets import singletons
 
 
-def mmvae(*, averaged: bool = False) -> Model:
-    """Mixture of the unimodal posteriors, in training and in answering.
+def mmvae() -> Model:
+    """Mixture of the unimodal posteriors, in training and in answering."""
+    return Model(_experts(), stratified_elbo)
 
-    Args:
-        averaged: Replace the mixture's divergence by the average of its components', with one
-            sample per example: the MMVAE that Sutter et al. (2021) compare with.
+
+def mmvae_averaged() -> Model:
+    """The MMVAE that Sutter et al. (2021) compare with.
+
+    The components' average divergence takes the place of the mixture's own, and one sample per
+    example that of one per expert.
     """
+    return Model(_experts(), mixture_elbo)
+
+
+def _experts() -> Aggregator:
     single = product_of_experts(prior_expert=False)  # the product of one expert is that expert
-    return Model(
-        Aggregator(single, family=singletons, answer=singletons),
-        mixture_elbo if averaged else stratified_elbo,
-    )
+    return Aggregator(single, family=singletons, answer=singletons)

@@ -1,0 +1,1 @@
+"""Experiments: one model on one data set, from its settings to its numbers and its record."""

@@ -1,0 +1,180 @@
+"""One run: data, model, training and metrics put together; nothing is derived here."""
+
+from __future__ import annotations
+
+__all__ = ["Result", "judges", "load", "pictures", "run", "untrained"]
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Generator
+
+from multielbo.experiments.experiment import Experiment
+from multielbo.metrics.classifiers import Classifiers, train_classifiers
+from multielbo.metrics.evaluation import Evaluation, evaluate
+from multielbo.metrics.latents import conditional_samples
+from multielbo.models.model import Model
+from multielbo.networks import seeded
+from multielbo.setups.setup import Setup
+from multielbo.train import History, TrainConfig, fit
+from multielbo.vae import MultimodalVAE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from multielbo.data.multimodal import MultimodalData
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one seed of an experiment gave.
+
+    Attributes:
+        model: The trained model.
+        history: Of its training.
+        evaluation: All metrics.
+        seconds: Wall time of training and evaluation.
+    """
+
+    model: MultimodalVAE
+    history: History
+    evaluation: Evaluation
+    seconds: float
+
+
+def load(
+    experiment: Experiment, setup: Setup, root: Path | str | None = None, device: str = "cpu"
+) -> tuple[MultimodalData, MultimodalData]:
+    """Training and test split of the experiment's data.
+
+    Args:
+        experiment: How many of them to train on.
+        setup: Which data.
+        root: Folder of the prepared data; the embedded ones need none.
+        device: Where the splits go.
+
+    Raises:
+        ValueError: Prepared data are asked for without a folder.
+        FileNotFoundError: They are not in that folder.
+    """
+    if setup.prepare and root is None:
+        raise ValueError(
+            f"{experiment.dataset}: no folder given; prepare the data with {setup.prepare} and "
+            "pass its --out as root"
+        )
+    folder = None if root is None else Path(root)
+    train, test = setup.load(folder, "train"), setup.load(folder, "test")
+    if experiment.train_examples is not None:
+        train = train.take(slice(0, experiment.train_examples))
+    return train.to(device), test.to(device)
+
+
+def judges(
+    experiment: Experiment,
+    setup: Setup,
+    train: MultimodalData,
+    test: MultimodalData,
+    seed: int = 0,
+) -> Classifiers:
+    """The classifiers for all models of one data set: train them once and share them."""
+    encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
+    return train_classifiers(train, test, encoders, epochs=experiment.classifier_epochs, seed=seed)
+
+
+def untrained(
+    experiment: Experiment, setup: Setup, model: Model, seed: int, device: str = "cpu"
+) -> MultimodalVAE:
+    """The model with its first weights."""
+    latent = experiment.latent_dim
+    with seeded(seed):
+        encoders = {name: part.encoder(latent) for name, part in setup.modalities.items()}
+        decoders = {name: part.decoder(latent) for name, part in setup.modalities.items()}
+    return MultimodalVAE(
+        encoders,
+        decoders,
+        {name: part.likelihood for name, part in setup.modalities.items()},
+        *model,
+        latent,
+        experiment.beta,
+        setup.likelihood_weights,
+    ).to(device)
+
+
+def run(
+    experiment: Experiment,
+    setup: Setup,
+    model: Model,
+    seed: int,
+    train: MultimodalData,
+    test: MultimodalData,
+    classifiers: Classifiers,
+    *,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Train and evaluate one seed.
+
+    Args:
+        experiment: The settings.
+        setup: Networks, likelihoods and weights.
+        model: Aggregator and objective.
+        seed: Of weights, training and evaluation alike.
+        train, test: As `load` gives them.
+        classifiers: As `judges` gives them.
+        checkpoint: File to resume the training from and to keep up to date.
+        progress: Show a progress bar of the training.
+
+    Raises:
+        ValueError: The classifiers were made for another data set, or settings do not fit.
+        FloatingPointError: Training diverged.
+    """
+    classifiers.check(test)
+    started = time.perf_counter()
+    vae = untrained(experiment, setup, model, seed, train.labels.device.type)
+    config = TrainConfig(
+        epochs=experiment.epochs,
+        batch_size=experiment.batch_size,
+        learning_rate=experiment.learning_rate,
+        seed=seed,
+        precision=experiment.precision,
+        channels_last=True,
+    )
+    history = fit(vae, train, config, checkpoint=checkpoint, progress=progress)
+    evaluation = evaluate(
+        vae,
+        train,
+        test,
+        classifiers,
+        seed=seed,
+        probe_examples=experiment.probe_examples,
+        prior_samples=experiment.prior_samples,
+        importance_samples=experiment.importance_samples,
+        likelihood_examples=experiment.likelihood_examples,
+    )
+    return Result(vae, history, evaluation, seconds=time.perf_counter() - started)
+
+
+def pictures(
+    model: MultimodalVAE, test: MultimodalData, examples: int = 4, seed: int = 0
+) -> dict[str, NDArray]:
+    """What the model makes of the first test examples, as bytes by `samples_<modality>`.
+
+    Returns:
+        `(M, examples, *shape)` each: given the first modality, the first two, and so on to all.
+        Modalities that are no pictures are left out.
+    """
+    inputs = torch.ones(len(model.modalities), len(model.modalities)).tril().bool()
+    made = conditional_samples(
+        model,
+        test.batch(slice(0, examples)),
+        inputs,
+        Generator(test.labels.device).manual_seed(seed),
+    )
+    return {
+        f"samples_{name}": (255 * images.clamp(0, 1)).round().byte().cpu().numpy()
+        for name, images in made.items()
+        if len(test.shapes[name]) == 3
+    }
