@@ -18,6 +18,15 @@ from fetch import Remote, obtain
 from multielbo.data.mnist import FILES, IMAGES, read_mnist
 from multielbo.data.prepared import is_complete, prepare
 
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+# Those that torchvision lists, which a machine that only builds need not have.
+MD5 = {
+    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 2 after a failure, told in one line."""
@@ -42,18 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def mnist_remotes() -> dict[str, Remote]:
-    """The four files by name, with the mirrors and checksums that torchvision knows."""
-    from torchvision_import import torchvision_datasets
-
-    known = torchvision_datasets().MNIST
+    """The four files by name, with their mirrors and checksums."""
     return {
         name: Remote(
             path=f"mnist/{name}",
-            urls=tuple(f"{mirror}{name}" for mirror in known.mirrors),
+            urls=tuple(f"{mirror}{name}" for mirror in MIRRORS),
             digest=f"md5:{md5}",
             aliases=(f"MNIST/raw/{name}",),  # where torchvision keeps them
         )
-        for name, md5 in known.resources
+        for name, md5 in MD5.items()
     }
 
 

@@ -52,6 +52,11 @@ BACKGROUNDS = {
         "sha256:22e05161aa0b9963cd0c2089f17e06807e163b36696b70b305c130396c5c448e",
     ),
 }
+PORTRAIT = Remote(
+    "backgrounds/grace_hopper.jpg",
+    (),
+    "sha256:a8ca6d734765703b09728ab47fe59f473d93ae3967fc24c7c0288c3c7adb7130",
+)
 SUBSTITUTES = {
     "m1": "The Scream: the authors' file is not known, this is {}",
     "m2": "Grace Hopper's portrait (public domain) in place of a photograph that is not free",
@@ -88,9 +93,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def picture_files(folders: Sequence[Path], downloads: Path) -> dict[str, Path]:
     """Where each modality's picture lies, downloaded if need be."""
     return {
-        m: portrait() if m == "m2" else obtain(BACKGROUNDS[m], folders, downloads)
+        m: portrait_file(folders) if m == "m2" else obtain(BACKGROUNDS[m], folders, downloads)
         for m in MODALITIES
     }
+
+
+def portrait_file(folders: Sequence[Path]) -> Path:
+    """The portrait among the originals, where a machine has no matplotlib, or matplotlib's."""
+    copies = [folder / PORTRAIT.path for folder in folders]
+    if not any(copy.is_file() for copy in copies):
+        return portrait()
+    return obtain(PORTRAIT, folders, Path())
 
 
 def polymnist_arrays(

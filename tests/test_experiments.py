@@ -27,8 +27,8 @@ TINY = {
     "batch_size": 32,
     "probe_examples": 50,
     "prior_samples": 20,
-    "importance_samples": 2,
-    "likelihood_examples": 4,
+    "importance_samples": (2,),
+    "likelihood_examples": (4,),
 }
 SETUP = setup_of("polydigits")
 ENCODERS = {name: modality.encoder for name, modality in SETUP.modalities.items()}
@@ -61,8 +61,8 @@ def test_every_model_has_every_preset(dataset, profile, model):
 def test_the_full_polymnist_preset_is_the_papers_setting():
     full = preset("polymnist", "mopoe", "full")
     assert (full.latent_dim, full.batch_size, full.epochs) == (512, 256, 300)
-    assert (full.learning_rate, full.importance_samples) == (1e-3, 15)
-    assert (full.probe_examples, full.likelihood_examples, len(full.seeds)) == (500, None, 5)
+    assert (full.learning_rate, full.importance_samples[0]) == (1e-3, 15)
+    assert (full.probe_examples, full.likelihood_examples[0], len(full.seeds)) == (500, None, 5)
     likelihoods = {part.likelihood for part in setup_of("polymnist").modalities.values()}
     assert likelihoods == {Laplace(0.75)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import random
@@ -24,7 +25,7 @@ from multielbo.gaussians import kl_to_prior, sample
 from multielbo.objectives import Bound
 from multielbo.subsets import subsampled
 from multielbo.trace import Trace
-from multielbo.train import TrainConfig, fit
+from multielbo.train import OutOfTime, TrainConfig, fit
 
 CONFIG = TrainConfig(epochs=3, batch_size=8, learning_rate=1e-2, seed=5, checkpoint_every=4)
 STEPS = 3 * (45 // 8)
@@ -229,6 +230,43 @@ def test_history_and_time_go_on_across_a_restart(checkpoint):
     )
     assert parts.steps == whole.steps == STEPS
     assert 1000 < parts.seconds < 1100
+
+
+@pytest.mark.parametrize("step", [0, 1, 4, 5, 7, 14])
+def test_a_run_stopped_by_the_clock_and_started_again_ends_as_an_undisturbed_one(
+    checkpoint, monkeypatch, step
+):
+    ticks = itertools.count()
+    monkeypatch.setattr("multielbo.train.time.monotonic", lambda: next(ticks))
+    percent = 100 * step // STEPS
+    message = rf"^time is up after step {step} of 15, {percent} percent .*checkpoint\.pt$"
+    with pytest.raises(OutOfTime, match=message):
+        fit(TinyVAE(), tiny_data(), CONFIG, checkpoint=checkpoint, until=step, progress=False)
+    assert torch.load(checkpoint)["step"] == step
+    assert torch.equal(resumed(checkpoint), trained())
+
+
+def test_a_run_that_is_done_in_time_is_not_stopped(checkpoint, monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr("multielbo.train.time.monotonic", lambda: next(ticks))
+    model = TinyVAE()
+    fit(model, tiny_data(), CONFIG, checkpoint=checkpoint, until=STEPS, progress=False)
+    assert torch.equal(weights(model), trained())
+
+
+def test_stopping_at_a_time_needs_a_checkpoint():
+    with pytest.raises(ValueError, match=r"^until: without a checkpoint"):
+        fit(TinyVAE(), tiny_data(), CONFIG, until=0.0)
+
+
+def test_a_run_out_of_time_saves_no_number_that_is_not_finite(checkpoint, monkeypatch):
+    monkeypatch.setattr(Trace, "is_due", lambda self, here: False)
+    ticks = itertools.count()
+    monkeypatch.setattr("multielbo.train.time.monotonic", lambda: next(ticks))
+    config = TrainConfig(**{**vars(CONFIG), "checkpoint_every": 100})
+    with pytest.raises(FloatingPointError, match=r"^epoch 2, step 2 of 5"):
+        fit(PoisonedVAE("rate"), tiny_data(), config, checkpoint=checkpoint, until=8)
+    assert torch.load(checkpoint)["step"] == 0
 
 
 def test_a_finished_run_started_again_takes_no_step(checkpoint):
@@ -442,6 +480,22 @@ def test_how_often_a_checkpoint_is_written_may_change(checkpoint):
     assert torch.equal(resumed(checkpoint, config), trained())
 
 
+def test_a_checkpoint_of_another_device_is_refused(checkpoint):
+    interrupt(7, checkpoint)
+    state = torch.load(checkpoint)
+    configuration = {**state["configuration"], "device": "cuda"}
+    checkpoints.save(checkpoint, {**state, "configuration": configuration})
+    with pytest.raises(ValueError, match=r"device \(cuda there, cpu here\)"):
+        resumed(checkpoint)
+
+
+def test_whether_steps_are_graphs_is_no_part_of_the_configuration(checkpoint):
+    interrupt(7, checkpoint)
+    config = TrainConfig(**{**vars(CONFIG), "graph": False})
+    assert config == CONFIG
+    assert torch.equal(resumed(checkpoint, config), trained())
+
+
 @pytest.mark.parametrize("damage", ["truncated", "one byte", "empty", "another file"])
 def test_a_damaged_checkpoint_is_refused_in_one_line(checkpoint, damage):
     interrupt(7, checkpoint)
@@ -526,12 +580,23 @@ def test_a_folder_that_cannot_be_written_shows_before_the_first_step(tmp_path):
         ({"epochs": True}, "epochs is True; give an integer >= 1"),
         ({"checkpoint_every": 0}, "checkpoint_every is 0; give an integer >= 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan; give > 0"),
-        ({"precision": "float16"}, "precision is 'float16'; give 'float32' or 'bfloat16'"),
+        ({"graph": "yes"}, "graph is 'yes'; give True, False or None"),
+        ({"precision": "float16"}, "precision is 'float16'; give one of float32, tf32, bfloat16"),
     ],
 )
 def test_settings_out_of_range_are_named(change, message):
     with pytest.raises(ValueError, match=f"^TrainConfig: {message}$"):
         TrainConfig(**{"epochs": 1, **change})
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"graph": True}, "graph is True"), ({"precision": "tf32"}, "precision is 'tf32'")],
+)
+def test_settings_for_gpus_are_refused_on_a_cpu(change, named):
+    config = TrainConfig(**{**vars(CONFIG), **change})
+    with pytest.raises(ValueError, match=rf"^TrainConfig: {named}, which is for GPUs, .* on cpu;"):
+        fit(TinyVAE(), tiny_data(), config)
 
 
 def test_a_modality_that_the_data_lack_is_named():

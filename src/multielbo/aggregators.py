@@ -20,6 +20,7 @@ __all__ = [
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Generator, Tensor
@@ -107,7 +108,7 @@ class Aggregator:
         self, membership: Tensor, loc: Tensor, scale: Tensor, observed: Tensor | None
     ) -> Posteriors:
         _check_shapes(loc, scale, observed)
-        members = membership = membership.to(loc.device)  # (K, M)
+        members = membership = _moved(membership, loc.device)  # (K, M)
         if observed is not None:
             loc = torch.where(observed[..., None], loc, 0.0)
             scale = torch.where(observed[..., None], scale, 1.0)
@@ -117,6 +118,19 @@ class Aggregator:
             members if members.dim() == 3 else members[..., None].expand(-1, *loc.shape[:2])
         )
         return Posteriors(*pooled, _uniform_mixture(everywhere, loc.dtype), everywhere)
+
+
+def _moved(membership: Tensor, device: torch.device) -> Tensor:
+    """The same subsets on `device`; a step that waits for their copy could not be captured."""
+    if membership.device == device:
+        return membership
+    return _copied(tuple(map(tuple, membership.tolist())), device)
+
+
+@cache  # without a limit: a captured step reads from these addresses
+def _copied(rows: tuple[tuple[bool, ...], ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a copy first made for evaluation has to serve training
+        return torch.tensor(rows, device=device)
 
 
 def _uniform(members: Tensor, dtype: torch.dtype) -> Tensor:

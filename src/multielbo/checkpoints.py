@@ -90,7 +90,8 @@ def describe(model: nn.Module, data: Any, config: Any) -> dict[str, str]:
     public |= {"beta": model.beta, "likelihood_weights": model.likelihood_weights}
     settings |= {f"model.{name}": _text(value) for name, value in public.items()}
     settings |= {"model": f"{model!r} with parameters {shapes}"}
-    return settings | {"data": data.name, "data.sha256": data.sha256}
+    device = data.labels.device.type  # with another generator and other roundings
+    return settings | {"data": data.name, "data.sha256": data.sha256, "device": device}
 
 
 def _text(value: Any) -> str:

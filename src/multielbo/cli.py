@@ -1,4 +1,4 @@
-"""The command `multielbo`: build the book, run one notebook, print the ledger."""
+"""The command `multielbo`: build the book, run one notebook, print the ledger, make records."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import ast
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from multielbo.commands import records
+from multielbo.commands.repository import repository, say
 
 __all__ = ["main"]
 
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"multielbo: {where}{error.strerror or error}", file=sys.stderr)
-    except ValueError as error:
+    except (ValueError, ArithmeticError, MemoryError) as error:
         print(f"multielbo: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("multielbo: interrupted", file=sys.stderr)
@@ -38,8 +41,8 @@ def book(options: argparse.Namespace) -> int:
     from multielbo.publishing.book import check_profile, execute_all
     from multielbo.publishing.render import render
 
-    root = _root()
-    execute_all(root, {"profile": check_profile(options.profile)}, options.jobs, _say)
+    root = repository()
+    execute_all(root, {"profile": check_profile(options.profile)}, options.jobs, say)
     print(render(root))
     return 0
 
@@ -49,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from multielbo.profiles import check_profile
     from multielbo.publishing.execution import execute
 
-    root = _root()
+    root = repository()
     parameters = {name: _value(text) for name, text in options.parameters}
     if "profile" in parameters:
         check_profile(str(parameters["profile"]))
@@ -68,7 +71,7 @@ def ledger(options: argparse.Namespace) -> int:
     from multielbo.publishing.book import titles
     from multielbo.publishing.ledger import faults, read_ledger, table
 
-    root = _root()
+    root = repository()
     found = read_ledger(root)
     print(table(found, titles(root)))
     wrong = faults(found)
@@ -102,15 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("ledger", help=ledger.__doc__, description=ledger.__doc__)
     command.set_defaults(command=ledger)
+
+    records.add(commands)
     return parser
-
-
-def _root() -> Path:
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "book" / "_toc.yml").is_file():
-            return folder
-    raise FileNotFoundError(2, "no book/_toc.yml here or above: run from the repository", str(here))
 
 
 def _value(text: str) -> object:
@@ -118,10 +115,6 @@ def _value(text: str) -> object:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

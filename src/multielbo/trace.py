@@ -52,11 +52,12 @@ class Trace:
         self.epochs: list[list[float]] = []
         self.loss = float("nan")
 
-    def record(self, here: int, bound: Bound, loss: Tensor, model: nn.Module) -> None:
-        """Write the terms of step `here` of the epoch, after its gradients are known."""
+    def record(self, place: Tensor, bound: Bound, loss: Tensor, model: nn.Module) -> None:
+        """Write the terms of the epoch's step `place`, `(1,)`, after its gradients are known."""
         norm = get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
         terms = [bound.rate.mean(), *bound.reconstruction.mean(1), loss, norm]
-        self.rows[here] = torch.stack(terms).detach()
+        row = torch.stack(terms).detach().to(self.rows.dtype)
+        self.rows.index_copy_(0, place, row[None])
 
     def is_due(self, here: int) -> bool:
         """Whether to look at step `here`: always on a CPU, where looking costs nothing."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["MultimodalVAE", "convolutional_vae"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -40,6 +41,8 @@ class MultimodalVAE(nn.Module):
         ValueError: Parts disagree on the modalities or on the latent dimension.
     """
 
+    private_dim = 0  # latent dimensions of each modality's own, as `multielbo.private` has them
+
     def __init__(
         self,
         encoders: Mapping[str, Encoder],
@@ -53,7 +56,7 @@ class MultimodalVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.modalities = tuple(encoders)
-        _check_parts(encoders, decoders, likelihoods, latent_dim)
+        _check_parts(encoders, decoders, likelihoods, latent_dim, self.private_dim)
         require("likelihood_weights", likelihood_weights or {}, self.modalities)
         self.encoders = nn.ModuleDict(encoders)
         self.decoders = nn.ModuleDict({name: decoders[name] for name in self.modalities})
@@ -81,7 +84,7 @@ class MultimodalVAE(nn.Module):
             ValueError: Unknown modality, shapes that disagree, or nothing observed.
         """
         xs, mask = self._readable(batch, observed)
-        loc, scale = self._encode(xs)
+        loc, scale = self._stacked(self._unimodal(xs))
         # Under autocast a matrix product would round the precisions to three digits.
         with torch.autocast(loc.device.type, enabled=False):
             q = self.aggregator(loc, scale, mask, generator)
@@ -106,7 +109,7 @@ class MultimodalVAE(nn.Module):
             ValueError: Unknown modality, shapes that disagree, or nothing observed.
         """
         xs, mask = self._readable(batch, observed)
-        return *self._encode(xs), mask
+        return *self._stacked(self._unimodal(xs)), mask
 
     def posterior(self, batch: Batch, observed: Observed = None) -> Posteriors:
         """The posterior given what is observed, as the model answers at test time.
@@ -122,36 +125,67 @@ class MultimodalVAE(nn.Module):
         with torch.autocast(loc.device.type, enabled=False):
             return self.aggregator.posterior(loc, scale, mask)
 
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """E[x_m | z] of every modality, `(..., *shape)`, for latents `z` of shape `(..., D)`."""
-        return {m: self.likelihoods[m].mean(self.decoders[m](z)) for m in self.modalities}
+    def decode(self, z: Tensor, generator: Generator | None = None) -> dict[str, Tensor]:
+        """E[x_m | z] of every modality, `(..., *shape)`, as `generate` gives each of them."""
+        return {m: self.generate(m, z, generator) for m in self.modalities}
 
-    def log_likelihood(self, batch: Batch, observed: Observed = None) -> LogLikelihood:
+    def generate(self, modality: str, z: Tensor, generator: Generator | None = None) -> Tensor:
+        """E[x_m | z] of one modality alone.
+
+        Args:
+            modality: Its name.
+            z: Latents, `(..., D)`.
+            generator: Source of whatever a model draws beside z; this one draws nothing.
+
+        Returns:
+            `(..., *shape)`.
+        """
+        return self.likelihoods[modality].mean(self.decoders[modality](z))
+
+    def log_likelihood(
+        self, batch: Batch, observed: Observed = None, generator: Generator | None = None
+    ) -> LogLikelihood:
         """log p(x_m | z) as a function of z, `(..., B, D)` to `(M, ..., B)`, in nats, unweighted.
 
         Args:
             batch: Observations, `(B, *shape)` by modality.
             observed: Which of them are there, `(B,)` bool by modality, or None for all. The
                 others have zero.
+            generator: Source of whatever a model draws beside z; this one draws nothing.
 
         Raises:
             ValueError: Unknown modality, shapes that disagree, or nothing observed.
         """
         return self._log_likelihood(*self._readable(batch, observed))
 
-    def _encode(self, xs: Batch) -> tuple[Tensor, Tensor]:
-        found = {m: self.encoders[m](x) for m, x in xs.items()}
+    def _unimodal(self, xs: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+        return {m: self.encoders[m](x) for m, x in xs.items()}
+
+    def _stacked(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Posteriors of all modalities, `(M, B, D)`; missing ones get the prior."""
         loc, scale = next(iter(found.values()))
         unread = torch.zeros_like(loc), torch.ones_like(scale)
         locs, scales = zip(*(found.get(m, unread) for m in self.modalities), strict=True)
         return torch.stack(locs), torch.stack(scales)
 
-    def _log_likelihood(self, xs: Batch, mask: Tensor | None) -> LogLikelihood:
+    def _scorer(self, xs: Batch) -> Callable[[str, Tensor], Tensor]:
+        """log p(x_m | z) of one modality, `(..., B)`, for latents whose last axis but one is B."""
+        return lambda m, z: self.likelihoods[m].log_prob(self.decoders[m](z), xs[m])
+
+    def _log_likelihood(
+        self,
+        xs: Batch,
+        mask: Tensor | None,
+        score: Callable[[str, Tensor], Tensor] | None = None,
+    ) -> LogLikelihood:
+        """The scores of all modalities in one function of z, zero for those that are missing."""
+        score = score or self._scorer(xs)
+
         def log_likelihood(z: Tensor, wanted: Tensor | None = None) -> Tensor:
             nothing = torch.zeros(z.shape[:-1], dtype=z.dtype, device=z.device)
             scores = torch.stack(
                 [
-                    self._score(m, xs[m], z, None if wanted is None else wanted[:, i])
+                    _of_rows(partial(score, m), z, None if wanted is None else wanted[:, i])
                     if m in xs
                     else nothing
                     for i, m in enumerate(self.modalities)
@@ -162,15 +196,6 @@ class MultimodalVAE(nn.Module):
             return torch.where(mask.reshape(len(mask), *[1] * (z.dim() - 2), -1), scores, 0.0)
 
         return log_likelihood
-
-    def _score(self, m: str, x: Tensor, z: Tensor, rows: Tensor | None) -> Tensor:
-        """log p(x_m | z), decoding only the wanted rows of `z`."""
-        if rows is None:
-            return self.likelihoods[m].log_prob(self.decoders[m](z), x)
-        found = self.likelihoods[m].log_prob(self.decoders[m](z[rows]), x)
-        return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put(
-            (rows,), found
-        )
 
     def _readable(self, batch: Batch, observed: Observed) -> tuple[Batch, Tensor | None]:
         shapes = {m: encoder.shape for m, encoder in self.encoders.items()}
@@ -212,11 +237,20 @@ def convolutional_vae(
     return MultimodalVAE(encoders, decoders, likelihoods, *model, latent_dim, beta)
 
 
+def _of_rows(score: Callable[[Tensor], Tensor], z: Tensor, rows: Tensor | None) -> Tensor:
+    """Scores of latents, zero outside the wanted rows, which alone are decoded."""
+    if rows is None:
+        return score(z)
+    found = score(z[rows])
+    return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put((rows,), found)
+
+
 def _check_parts(
     encoders: Mapping[str, Encoder],
     decoders: Mapping[str, Decoder],
     likelihoods: Mapping[str, Likelihood],
     latent_dim: int,
+    private_dim: int,
 ) -> None:
     if latent_dim < 1:
         raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
@@ -228,8 +262,9 @@ def _check_parts(
             )
     for part, networks in {"encoder": encoders, "decoder": decoders}.items():
         for name, network in networks.items():
-            if network.latent_dim != latent_dim:
+            if network.latent_dim != latent_dim + private_dim:
+                private = f" and private_dim {private_dim}" if private_dim else ""
                 raise ValueError(
                     f"{part} of {name!r} has {network.latent_dim} latent dimensions, but "
-                    f"latent_dim is {latent_dim}; build both with the same number"
+                    f"latent_dim is {latent_dim}{private}; build both with the same number"
                 )

@@ -44,6 +44,6 @@ def described(experiment: Experiment, device: str = "cpu") -> Record:
 
 
 def asked(experiment: Experiment, train: MultimodalData) -> Record:
-    """The record of an experiment that is about to start on these data, by the code as it is now."""
+    """The record of an experiment that is about to start on these data."""
     description = described(experiment, train.labels.device.type)
     return adapted(description, dataset=(train.name, train.sha256))

@@ -26,8 +26,10 @@ class Experiment:
         train_examples: Training tuples, or None for all.
         probe_examples: Tuples that the linear probe is fitted to.
         prior_samples: Draws for joint coherence.
-        importance_samples: Draws for each log-likelihood.
-        likelihood_examples: Test tuples for the log-likelihood, or None for all.
+        coherence_examples: Test tuples for conditional coherence, or None for all.
+        importance_samples: Draws for each log-likelihood; one log-likelihood for each entry.
+        likelihood_examples: For each of them the number of test tuples, or None for all.
+        frechet_examples: Test tuples for the Frechet distance, or None for none.
     """
 
     dataset: str
@@ -44,8 +46,10 @@ class Experiment:
     train_examples: int | None = None
     probe_examples: int = 500
     prior_samples: int = 2000
-    importance_samples: int = 15
-    likelihood_examples: int | None = None
+    coherence_examples: int | None = None
+    importance_samples: tuple[int, ...] = (15,)
+    likelihood_examples: tuple[int | None, ...] = (None,)
+    frechet_examples: int | None = 2000
 
     def __post_init__(self) -> None:
         check_profile(self.profile)

@@ -10,11 +10,11 @@ from pathlib import Path
 from numpy.typing import NDArray
 
 from multielbo.data.multimodal import MultimodalData
+from multielbo.experiments.costs import cpu_hours
 from multielbo.experiments.description import asked
 from multielbo.experiments.experiment import Experiment
-from multielbo.experiments.seeds import checkpoint_file, seed_outcome
+from multielbo.experiments.seeds import checkpoint_file, outcome
 from multielbo.metrics.classifiers import Classifiers
-from multielbo.presets import cpu_hours
 from multielbo.records import Outcome, Record, load_or_run
 
 
@@ -43,15 +43,16 @@ def recorded(
         NeedsGPU: A full run was asked for where there is no GPU.
     """
 
-    def outcome(seed: int) -> Outcome:
-        checkpoint = checkpoint_file(checkpoints, experiment, seed) if checkpoints else None
-        judge = classifiers()
-        return seed_outcome(experiment, seed, train, test, judge, checkpoint=checkpoint)
+    wanted = asked(experiment, train)
+
+    def run(seed: int) -> Outcome:
+        checkpoint = checkpoint_file(checkpoints, wanted, seed) if checkpoints else None
+        return outcome(experiment, seed, train, test, classifiers(), checkpoint=checkpoint)
 
     return load_or_run(
         results,
-        asked(experiment, train),
-        outcome,
+        wanted,
+        run,
         parts=checkpoints,
         cpu_hours=cpu_hours(experiment),
         allow_cpu=allow_cpu,

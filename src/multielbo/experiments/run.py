@@ -36,7 +36,7 @@ class Result:
         model: The trained model.
         history: Of its training.
         evaluation: All metrics.
-        seconds: Wall time of training and evaluation.
+        seconds: Wall time of training, over all restarts, and of evaluation.
     """
 
     model: MultimodalVAE
@@ -88,16 +88,16 @@ def untrained(
     experiment: Experiment, setup: Setup, model: Model, seed: int, device: str = "cpu"
 ) -> MultimodalVAE:
     """The model with its first weights."""
-    latent = experiment.latent_dim
+    latent = experiment.latent_dim + setup.private_dim
     with seeded(seed):
         encoders = {name: part.encoder(latent) for name, part in setup.modalities.items()}
         decoders = {name: part.decoder(latent) for name, part in setup.modalities.items()}
-    return MultimodalVAE(
+    return setup.vae(
         encoders,
         decoders,
         {name: part.likelihood for name, part in setup.modalities.items()},
         *model,
-        latent,
+        experiment.latent_dim,
         experiment.beta,
         setup.likelihood_weights,
     ).to(device)
@@ -113,6 +113,7 @@ def run(
     classifiers: Classifiers,
     *,
     checkpoint: Path | None = None,
+    until: float | None = None,
     progress: bool = True,
 ) -> Result:
     """Train and evaluate one seed.
@@ -125,14 +126,15 @@ def run(
         train, test: As `load` gives them.
         classifiers: As `judges` gives them.
         checkpoint: File to resume the training from and to keep up to date.
+        until: When to stop training at a checkpoint, in seconds of `time.monotonic`.
         progress: Show a progress bar of the training.
 
     Raises:
         ValueError: The classifiers were made for another data set, or settings do not fit.
         FloatingPointError: Training diverged.
+        OutOfTime: The training was stopped at its checkpoint.
     """
     classifiers.check(test)
-    started = time.perf_counter()
     vae = untrained(experiment, setup, model, seed, train.labels.device.type)
     config = TrainConfig(
         epochs=experiment.epochs,
@@ -142,7 +144,8 @@ def run(
         precision=experiment.precision,
         channels_last=True,
     )
-    history = fit(vae, train, config, checkpoint=checkpoint, progress=progress)
+    history = fit(vae, train, config, checkpoint=checkpoint, until=until, progress=progress)
+    trained = time.perf_counter()
     evaluation = evaluate(
         vae,
         train,
@@ -151,10 +154,13 @@ def run(
         seed=seed,
         probe_examples=experiment.probe_examples,
         prior_samples=experiment.prior_samples,
+        coherence_examples=experiment.coherence_examples,
         importance_samples=experiment.importance_samples,
         likelihood_examples=experiment.likelihood_examples,
+        frechet_examples=experiment.frechet_examples,
     )
-    return Result(vae, history, evaluation, seconds=time.perf_counter() - started)
+    evaluating = time.perf_counter() - trained
+    return Result(vae, history, evaluation, seconds=history.seconds + evaluating)
 
 
 def pictures(

@@ -1,49 +1,82 @@
-"""One seed of an experiment: its judges, its checkpoint, what a record keeps of it."""
+"""One seed of an experiment: its judges, its checkpoint, its part of the record."""
 
 from __future__ import annotations
 
-__all__ = ["checkpoint_file", "kept_judges", "seed_outcome"]
+__all__ = ["checkpoint_file", "kept_judges", "outcome", "run_seed"]
 
+import time
 from pathlib import Path
 
 from multielbo.data.multimodal import MultimodalData
-from multielbo.experiments.description import record_name
 from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.run import judges, pictures, run
 from multielbo.metrics.classifiers import Classifiers
 from multielbo.models import registry as models
-from multielbo.records import Outcome
+from multielbo.records import Outcome, Record, adapted, read_parts, run_part
 from multielbo.records.provenance import module_digests
 from multielbo.records.record import canonical, sha256
 from multielbo.setups import registry as setups
+from multielbo.train import OutOfTime
 
 
-def checkpoint_file(unfinished: Path, experiment: Experiment, seed: int) -> Path:
-    """Where the training of a seed keeps its checkpoint."""
-    folder = unfinished / ".checkpoints" / record_name(experiment) / experiment.profile
-    return folder / f"seed-{seed}.pt"
+def run_seed(
+    experiment: Experiment,
+    seed: int,
+    asked: Record,
+    train: MultimodalData,
+    test: MultimodalData,
+    unfinished: Path,
+    *,
+    until: float | None = None,
+    progress: bool = True,
+) -> Record:
+    """The part of one seed: the one that is there, or that of a run now.
 
+    Args:
+        experiment: The settings.
+        seed: One of its seeds.
+        asked: The record of all its seeds, before it runs.
+        train, test: As `load` gives them.
+        unfinished: Folder of parts, checkpoints and judges.
+        until: When to stop training at a checkpoint, in seconds of `time.monotonic`.
+        progress: Show a progress bar of the training.
 
-def kept_judges(
-    experiment: Experiment, train: MultimodalData, test: MultimodalData, unfinished: Path
-) -> Classifiers:
-    """The classifiers that all models of a data set share: those that are kept, or trained now.
-
-    They are kept under a digest of their data, settings and code, so that stale ones are not found.
+    Raises:
+        ValueError: The experiment has no such seed.
+        OutOfTime: Training was stopped; the next call continues from its checkpoint.
     """
-    setup, module = setups.setup_of(experiment.dataset), setups.module_of(experiment.dataset)
-    code = module_digests(["multielbo.metrics.classifiers", module])
-    decisive = [train.sha256, test.sha256, experiment.classifier_epochs, code]
-    digest = sha256(canonical(decisive, "classifiers"))[:16]
-    file = unfinished / ".judges" / f"{experiment.dataset}-{experiment.profile}-{digest}.pt"
-    if file.exists():
-        return load_judges(file, experiment, train)
-    made = judges(experiment, setup, train, test)
-    made.save(file)
-    return made
+    if seed not in experiment.seeds:
+        known = ", ".join(map(str, experiment.seeds))
+        raise ValueError(
+            f"{asked.name} ({asked.profile}): seed {seed} is not one of its seeds {known}"
+        )
+    if seed in (found := read_parts(unfinished, asked).found):
+        return found[seed][0]
+    if until is not None and time.monotonic() >= until:
+        raise OutOfTime(f"{asked.name} ({asked.profile}): no time is left for seed {seed}")
+    judge = kept_judges(experiment, train, test, unfinished)
+    checkpoint = checkpoint_file(unfinished, asked, seed)
+    part = run_part(
+        unfinished,
+        asked,
+        seed,
+        lambda seed: outcome(
+            experiment,
+            seed,
+            train,
+            test,
+            judge,
+            checkpoint=checkpoint,
+            until=until,
+            progress=progress,
+        ),
+    )
+    for file in checkpoint.parent.glob(f"seed-{seed}-*.pt"):
+        file.unlink()
+    return part
 
 
-def seed_outcome(
+def outcome(
     experiment: Experiment,
     seed: int,
     train: MultimodalData,
@@ -56,23 +89,12 @@ def seed_outcome(
 ) -> Outcome:
     """Train and evaluate one seed, and keep what its record needs.
 
-    Args:
-        experiment: The settings.
-        seed: One of its seeds; pictures are kept of the first alone, because they are large.
-        train, test: As `load` gives them.
-        classifiers: As `judges` gives them.
-        checkpoint: File to resume the training from and to keep up to date.
-        until: When to stop training at a checkpoint, in seconds of `time.monotonic`.
-        progress: Show a progress bar of the training.
-
-    Raises:
-        OutOfTime: The training was stopped; the checkpoint holds it.
+    Of the first seed pictures are kept too; they are large, and one seed's are enough.
     """
-    setup, model = setups.setup_of(experiment.dataset), models.build(experiment.model)
     result = run(
         experiment,
-        setup,
-        model,
+        setups.setup_of(experiment.dataset),
+        models.build(experiment.model),
         seed,
         train,
         test,
@@ -87,3 +109,32 @@ def seed_outcome(
     if seed == experiment.seeds[0]:
         arrays |= pictures(result.model, test, seed=seed)
     return Outcome(metrics, arrays, result.seconds)
+
+
+def checkpoint_file(unfinished: Path, asked: Record, seed: int) -> Path:
+    """Where the training of a seed keeps its checkpoint.
+
+    The digest in its name is that of the seed's part: other code or settings start anew.
+    """
+    digest = adapted(asked, seeds=[seed]).digest[:16]
+    return unfinished / ".checkpoints" / asked.name / asked.profile / f"seed-{seed}-{digest}.pt"
+
+
+def kept_judges(
+    experiment: Experiment, train: MultimodalData, test: MultimodalData, unfinished: Path
+) -> Classifiers:
+    """The classifiers that all models of a data set share: those that are kept, or trained now.
+
+    The digest in the file's name is that of their data, settings and code: stale ones are not used.
+    """
+    setup, module = setups.setup_of(experiment.dataset), setups.module_of(experiment.dataset)
+    code = module_digests(["multielbo.metrics.classifiers", module])
+    decisive = [train.sha256, test.sha256, experiment.classifier_epochs, code]
+    digest = sha256(canonical(decisive, "classifiers"))[:16]
+    file = unfinished / ".judges" / f"{experiment.dataset}-{experiment.profile}-{digest}.pt"
+    if file.exists():
+        encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
+        return Classifiers.load(file, train, encoders)
+    made = judges(experiment, setup, train, test)
+    made.save(file)
+    return made

@@ -25,7 +25,7 @@ class Classifiers(nn.Module):
     """One classifier for each modality of a data set.
 
     Args:
-        data: What they are for: its modalities, its shapes, its classes or attributes.
+        data: The training split: its modalities, its shapes, its classes or attributes.
         encoders: For each modality what makes its encoder, from the latent dimension.
         seed: Source of the first weights.
 
@@ -44,6 +44,7 @@ class Classifiers(nn.Module):
         super().__init__()
         self.dataset, self.form = _form(data)
         self.multilabel = data.labels.ndim == 2
+        self.sha256 = data.sha256
         self.accuracy: dict[str, float] = {}
         outputs = data.labels.shape[1] if self.multilabel else data.classes
         with seeded(seed):
@@ -62,12 +63,12 @@ class Classifiers(nn.Module):
 
         Args:
             path: The file.
-            data: A split of what they were made for.
+            data: The training split they were made for.
             encoders: As they were made with.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is damaged, or was made for another data set or with other encoders.
+            ValueError: It is damaged, or was made for other data or with other encoders.
         """
         classifiers = cls(data, encoders)
         state = checkpoints.load(path, classifiers._configuration())
@@ -129,6 +130,7 @@ class Classifiers(nn.Module):
         shapes = {name: tuple(p.shape) for name, p in self.named_parameters()}
         return {
             "data": _text(self.dataset, self.form),
+            "data.sha256": self.sha256,
             "networks": f"{self.networks!r} with parameters {shapes}",
         }
 

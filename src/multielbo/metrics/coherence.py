@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Generator, Tensor
 
-from multielbo.metrics.estimates import Estimate, by_inputs, mean
-from multielbo.metrics.judgement import judgement
+from multielbo.metrics.estimates import Estimate, mean
 from multielbo.metrics.latents import answers, blocks, draw, prior_draws
 
 if TYPE_CHECKING:
@@ -24,32 +23,22 @@ if TYPE_CHECKING:
     from multielbo.vae import MultimodalVAE
 
 
-def conditional_coherence(
-    predicted: Tensor, labels: Tensor, membership: Tensor
-) -> tuple[Estimate, Estimate]:
+def conditional_coherence(predicted: Tensor, labels: Tensor) -> Estimate:
     r"""Share of examples generated in their inputs' class, Equation eq-conditional-coherence.
 
-    Of attributes it is the average precision of a classifier's scores on what is generated, with
-    the inputs' attributes as the truth, averaged over the attributes that occur.
+    Attributes have no such share: `multielbo.metrics.judgement` gives their average precision.
 
     Args:
-        predicted: Class that a classifier sees in each generated example, `(K, M, N)`, or its
-            scores of attributes, `(K, M, N, A)`.
-        labels: Class of the inputs, `(N,)`, or their attributes, `(N, A)` bool.
-        membership: Proper subsets, `(K, M)` bool.
+        predicted: Class that a classifier sees in each generated example, `(..., N)`.
+        labels: Class of the inputs, `(N,)`.
 
     Returns:
-        Of every target given every subset, `(K, M)`, where targets that are themselves inputs
-        have no meaning; and averaged over the targets outside the subsets of each size. All are
-        between 0 and 1.
+        `(...)`, between 0 and 1.
 
     Source:
-        Sutter, Daunhawer and Vogt (2021), appendix B; attributes as on their CelebA.
+        Sutter, Daunhawer and Vogt (2021), appendix B.
     """
-    judge = judgement(labels)
-    columns = judge.columns(predicted)
-    shared = shared_targets(columns, membership)
-    return judge.estimate(columns), by_inputs(shared, membership, judge.estimate)
+    return mean(predicted == labels)
 
 
 def joint_coherence(predicted: Tensor) -> Estimate:
@@ -83,7 +72,7 @@ def conditional_predictions(
     scale: Tensor,
     membership: Tensor,
     generator: Generator | None = None,
-    chunk: int = 2048,
+    chunk: int = 256,
 ) -> Tensor:
     """What classifiers see in the modalities generated from each subset of the others.
 
@@ -124,7 +113,7 @@ def joint_predictions(
     classifiers: Classifiers,
     samples: int,
     generator: Generator | None = None,
-    chunk: int = 2048,
+    chunk: int = 256,
 ) -> Tensor:
     """Classes of all modalities generated from draws of the prior, `(M, samples)`.
 

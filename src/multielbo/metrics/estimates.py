@@ -58,4 +58,6 @@ def by_inputs(
         One value for every size that occurs among the subsets.
     """
     sizes = membership.sum(1)
-    return estimate(torch.stack([values[sizes == size].double().mean(0) for size in sizes.unique()]))
+    return estimate(
+        torch.stack([values[sizes == size].double().mean(0) for size in sizes.unique()])
+    )

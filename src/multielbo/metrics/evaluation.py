@@ -4,78 +4,25 @@ from __future__ import annotations
 
 __all__ = ["Evaluation", "evaluate"]
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Generator, Tensor
 
 from multielbo.metrics import coherence, likelihood
-from multielbo.metrics.estimates import Estimate, by_inputs, mean
+from multielbo.metrics.estimates import by_inputs, mean
+from multielbo.metrics.frechet import frechet_distances
+from multielbo.metrics.judgement import judgement
 from multielbo.metrics.latents import encode
-from multielbo.metrics.probe import probe_hits
+from multielbo.metrics.probe import probe_predictions
+from multielbo.metrics.results import Evaluation, LogLikelihoods
 from multielbo.subsets import powerset
 
 if TYPE_CHECKING:
     from multielbo.data.multimodal import MultimodalData
     from multielbo.metrics.classifiers import Classifiers
     from multielbo.vae import MultimodalVAE
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a model can do with every subset of its M modalities.
-
-    Attributes:
-        subsets: All K = 2^M - 1 of them, smallest first, `(K, M)` bool.
-        coherence: Of every target given every proper subset, `(K - 1, M)`; the entries of targets
-            that are themselves inputs have no meaning.
-        coherence_by_inputs: Mean over subsets of 1 ... M - 1 inputs, and targets outside them.
-        joint_coherence: Of draws from the prior.
-        probe: Accuracy of the linear probe on every subset's latents, `(K,)`.
-        probe_by_inputs: Mean over subsets of 1 ... M inputs.
-        log_likelihood: Of all modalities, with every subset's posterior as proposal, `(K,)`, nats.
-        log_likelihood_by_inputs: Mean over subsets of 1 ... M inputs.
-        monte_carlo_error: Of the log-likelihood of one example, `(K,)`, on average; near one the
-            estimate rests on a single importance sample.
-    """
-
-    subsets: Tensor
-    coherence: Estimate
-    coherence_by_inputs: Estimate
-    joint_coherence: Estimate
-    probe: Estimate
-    probe_by_inputs: Estimate
-    log_likelihood: Estimate
-    log_likelihood_by_inputs: Estimate
-    monte_carlo_error: Tensor
-
-    def metrics(self) -> dict[str, Any]:
-        """The summaries by name, as numbers and lists; errors under `<name>_standard_error`."""
-        names = (
-            "coherence_by_inputs",
-            "joint_coherence",
-            "probe_by_inputs",
-            "log_likelihood_by_inputs",
-        )
-        found: dict[str, Any] = {}
-        for name in names:
-            value, error = getattr(self, name)
-            found |= {name: value.tolist(), f"{name}_standard_error": error.tolist()}
-        return found
-
-    def arrays(self) -> dict[str, NDArray]:
-        """What was found for every subset, NaN where a target is an input."""
-        absent = ~self.subsets[:-1]
-        found: dict[str, NDArray] = {"subsets": self.subsets.numpy()}
-        for name in ("coherence", "probe", "log_likelihood"):
-            value, error = getattr(self, name)
-            if name == "coherence":
-                value, error = value.where(absent, np.nan), error.where(absent, np.nan)
-            found |= {name: value.numpy(), f"{name}_standard_error": error.numpy()}
-        return found | {"monte_carlo_error": self.monte_carlo_error.numpy()}
 
 
 @torch.no_grad()
@@ -88,10 +35,13 @@ def evaluate(
     seed: int = 0,
     probe_examples: int = 500,
     prior_samples: int = 2000,
-    importance_samples: int = 15,
-    likelihood_examples: int | None = None,
+    coherence_examples: int | None = None,
+    importance_samples: int | Sequence[int] = 15,
+    likelihood_examples: int | Sequence[int | None] | None = None,
+    full_set_from: int = 1000,
+    frechet_examples: int | None = 2000,
 ) -> Evaluation:
-    """Measure coherence, linear probe and log-likelihood of every subset of the modalities.
+    """Measure coherence, linear probe, log-likelihood and Frechet distance of every subset.
 
     Args:
         model: A trained model, on the device of the data.
@@ -101,47 +51,100 @@ def evaluate(
         seed: Source of all draws.
         probe_examples: Training examples that the probe is fitted to, 500 in Sutter et al. (2021).
         prior_samples: Draws for joint coherence.
-        importance_samples: For each example and subset, 15 in Sutter et al. (2021).
+        coherence_examples: Test examples for conditional coherence, drawn at random; None for all.
+        importance_samples: For each example and subset, 15 in Sutter et al. (2021); or several
+            such numbers, each with draws of its own.
         likelihood_examples: Test examples for the log-likelihood, drawn at random; None for all.
+            Or one such entry for each number of samples.
+        full_set_from: From this number of samples on the log-likelihood is that of the
+            posterior given all modalities alone, because 2^M - 1 of them would cost too much.
+        frechet_examples: Test examples for the Frechet distance, drawn at random; None for none.
 
     Raises:
-        ValueError: The classifiers were made for another data set.
+        ValueError: The classifiers were made for another data set, the numbers of samples and of
+            examples do not pair up, or no test example has any attribute.
     """
     classifiers.check(test)
     model.eval()
+    samples, examples = _pairs(importance_samples, likelihood_examples)
     subsets, labels = powerset(len(model.modalities)), test.labels.cpu()
     proper = subsets[:-1]
     generator = Generator(test.labels.device).manual_seed(seed)
-    posteriors = encode(model, test)
+    loc, scale = encode(model, test)
 
+    rows = _some(test, coherence_examples, generator)
     predicted = coherence.conditional_predictions(
-        model, classifiers, *posteriors, proper, generator
+        model, classifiers, loc[:, rows], scale[:, rows], proper, generator
     )
-    joint = coherence.joint_predictions(model, classifiers, prior_samples, generator)
+    judge = judgement(labels[rows.cpu()])
+    shown = judge.columns(predicted)
+    shown_by_inputs = by_inputs(coherence.shared_targets(shown, proper), proper, judge.estimate)
+    if labels.ndim == 1:
+        shown_by_target = coherence.conditional_coherence(predicted, labels[rows.cpu()])
+        joint = coherence.joint_coherence(
+            coherence.joint_predictions(model, classifiers, prior_samples, generator)
+        )
+    else:
+        shown_by_target, joint = judge.estimate(shown), None
 
     chosen = train.take(_some(train, probe_examples, generator))
     known = encode(model, chosen)
-    hits = probe_hits(
-        model.aggregator, known, chosen.labels, posteriors, labels, subsets, generator
+    answered = probe_predictions(
+        model.aggregator, known, chosen.labels, (loc, scale), subsets, generator
     )
+    judge = judgement(labels)
+    probed = judge.columns(answered)
 
-    scored = test.take(_some(test, likelihood_examples or len(test), generator))
-    score, error = likelihood.log_likelihoods(model, scored, subsets, importance_samples, generator)
+    log_likelihoods = {}
+    for count, number in zip(samples, examples, strict=True):
+        scored = test.take(_some(test, number, generator))
+        asked = subsets[-1:] if count >= full_set_from else subsets
+        score, error = likelihood.log_likelihoods(model, scored, asked, count, generator)
+        log_likelihoods[count] = LogLikelihoods(
+            membership=asked,
+            by_subset=mean(score.cpu()),
+            by_inputs=by_inputs(score.cpu(), asked),
+            monte_carlo_error=error.double().mean(1).cpu(),
+        )
+
+    frechet = frechet_prior = None
+    if frechet_examples is not None and any(len(shape) == 3 for shape in test.shapes.values()):
+        rows = _some(test, frechet_examples, generator)
+        frechet, frechet_prior = frechet_distances(
+            model, classifiers, test.take(rows), loc[:, rows], scale[:, rows], proper, generator
+        )
     return Evaluation(
         subsets=subsets,
-        coherence=coherence.conditional_coherence(predicted, labels),
-        coherence_by_inputs=by_inputs(
-            coherence.shared_targets(predicted == labels, proper), proper
-        ),
-        joint_coherence=coherence.joint_coherence(joint),
-        probe=mean(hits),
-        probe_by_inputs=by_inputs(hits, subsets),
-        log_likelihood=mean(score.cpu()),
-        log_likelihood_by_inputs=by_inputs(score.cpu(), subsets),
-        monte_carlo_error=error.double().mean(1).cpu(),
+        coherence=shown_by_target,
+        coherence_by_inputs=shown_by_inputs,
+        joint_coherence=joint,
+        probe=judge.estimate(probed),
+        probe_by_inputs=by_inputs(probed, subsets, judge.estimate),
+        log_likelihoods=log_likelihoods,
+        frechet=frechet,
+        frechet_prior=frechet_prior,
+        judged_attributes=int(labels.any(0).sum()) if labels.ndim == 2 else None,
     )
 
 
-def _some(data: MultimodalData, count: int, generator: Generator) -> Tensor:
+def _pairs(
+    samples: int | Sequence[int], examples: int | Sequence[int | None] | None
+) -> tuple[Sequence[int], Sequence[int | None]]:
+    """Numbers of importance samples, and the number of test examples for each."""
+    samples = [samples] if isinstance(samples, int) else list(samples)
+    if isinstance(examples, int) or examples is None:
+        examples = [examples] * len(samples)
+    if not samples or len(samples) != len(examples) or len(set(samples)) < len(samples):
+        raise ValueError(
+            f"importance_samples {samples} and likelihood_examples {list(examples)} do not pair "
+            "up; give different numbers of samples, and for each a number of examples or None"
+        )
+    return samples, list(examples)
+
+
+def _some(data: MultimodalData, count: int | None, generator: Generator) -> Tensor:
+    """Rows drawn at random without replacement, all in their order for None."""
+    if count is None:
+        return torch.arange(len(data), device=generator.device)
     order = torch.randperm(len(data), generator=generator, device=generator.device)
     return order[:count]

@@ -26,7 +26,7 @@ def importance_log_likelihood(
     log_likelihood: LogLikelihood,
     samples: int,
     generator: Generator | None = None,
-    chunk: int = 4096,
+    chunk: int = 512,
 ) -> Estimate:
     r"""log 1/L sum_l p(x | z_l) p(z_l) / q(z_l | x_S) with z_l from q, Equation eq-importance.
 

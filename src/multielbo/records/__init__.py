@@ -1,19 +1,40 @@
 """Records of real runs: what was run, what came of it, and whether it still holds."""
 
 from multielbo.records.freshness import Freshness, caption, freshness
-from multielbo.records.record import Record, complete, describe_run
-from multielbo.records.store import Outcome, find, load, load_or_run, write
+from multielbo.records.parts import (
+    Parts,
+    collect,
+    discard,
+    merge,
+    of_data_of_parts,
+    part_folder,
+    read_parts,
+)
+from multielbo.records.record import Record, adapted, complete, describe_run
+from multielbo.records.runs import NeedsGPU, Outcome, load_or_run, require_gpu, run_part
+from multielbo.records.store import find, load, write
 
 __all__ = [
     "Freshness",
+    "NeedsGPU",
     "Outcome",
+    "Parts",
     "Record",
+    "adapted",
     "caption",
+    "collect",
     "complete",
     "describe_run",
+    "discard",
     "find",
     "freshness",
     "load",
     "load_or_run",
+    "merge",
+    "of_data_of_parts",
+    "part_folder",
+    "read_parts",
+    "require_gpu",
+    "run_part",
     "write",
 ]

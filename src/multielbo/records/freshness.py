@@ -6,7 +6,7 @@ run now: a record may be stale, it cannot claim to be fresh.
 
 from __future__ import annotations
 
-__all__ = ["Freshness", "caption", "freshness"]
+__all__ = ["Freshness", "caption", "differences", "freshness"]
 
 import json
 from collections.abc import Iterable, Mapping
@@ -29,26 +29,46 @@ def freshness(
     config: Mapping[str, Any] | None = None,
     seeds: Iterable[int] | None = None,
     data_sha256: str | None = None,
+    modules: Iterable[str] | None = None,
 ) -> Freshness:
     """Whether a run now would be the run that the record holds.
 
     Args:
         record: As `load` returns it.
         config, seeds, data_sha256: What would be run now; None leaves it out of the comparison.
+        modules: What a run now would name; by default what this one named.
     """
     try:
-        code = provenance.module_digests(record.modules)
+        code = provenance.module_digests(record.modules if modules is None else modules)
     except ValueError as error:
         return Freshness("stale", str(error))
-    reasons = [f"{name} changed" for name in _differing(record.code, code)]
-    if config is not None:
-        now = json.loads(canonical(config, f"record {record.name}: config"))
-        reasons += [f"setting {name!r} changed" for name in _differing(record.config, now)]
-    if seeds is not None and list(seeds) != record.seeds:
-        reasons.append("seeds changed")
-    if data_sha256 not in (None, record.dataset["sha256"]):
-        reasons.append(f"data {record.dataset['name']!r} changed")
+    now = {} if config is None else json.loads(canonical(config, f"record {record.name}: config"))
+    reasons = differences(
+        record,
+        code=code,
+        config=record.config if config is None else now,
+        seeds=record.seeds if seeds is None else list(seeds),
+        data_sha256=data_sha256 or record.dataset["sha256"],
+    )
     return Freshness("stale" if reasons else "fresh", ", ".join(reasons))
+
+
+def differences(
+    record: Record,
+    *,
+    code: Mapping[str, str],
+    config: Mapping[str, Any],
+    seeds: list[int],
+    data_sha256: str,
+) -> list[str]:
+    """In what a record is not of the run that is described, in words; empty if it is."""
+    reasons = [f"{name} changed" for name in _differing(record.code, code)]
+    reasons += [f"setting {name!r} changed" for name in _differing(record.config, config)]
+    if seeds != record.seeds:
+        reasons.append("seeds changed")
+    if data_sha256 != record.dataset["sha256"]:
+        reasons.append(f"data {record.dataset['name']!r} changed")
+    return reasons
 
 
 def caption(record: Record, state: Freshness | None = None) -> str:

@@ -17,7 +17,7 @@ import torch
 import multielbo
 from multielbo import digests
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def device_name(device: torch.device | str) -> str:

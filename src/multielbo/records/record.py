@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Record", "canonical", "complete", "describe_run", "sha256"]
+__all__ = ["Record", "adapted", "canonical", "complete", "describe_run", "sha256"]
 
 import hashlib
 import json
@@ -83,11 +83,11 @@ def describe_run(
     if not seeds or not modules:
         raise ValueError(f"record {name}: it needs seeds and modules; give at least one of each")
     code = provenance.module_digests(modules)
-    decisive = canonical([name, profile, config, seeds, dataset[1], code], f"record {name}: config")
+    config = json.loads(canonical(config, f"record {name}: config"))  # as it will be read back
     return Record(
         name=name,
         profile=check_profile(profile),
-        config=json.loads(decisive)[2],
+        config=config,
         seeds=seeds,
         metrics={},
         seconds=[],
@@ -97,9 +97,24 @@ def describe_run(
         **provenance.commit(),
         modules=modules,
         code=code,
-        digest=sha256(decisive),
+        digest=_digest(name, profile, config, seeds, dataset[1], code),
         arrays={},
     )
+
+
+def adapted(
+    record: Record, *, seeds: Iterable[int] | None = None, dataset: tuple[str, str] | None = None
+) -> Record:
+    """The run that differs in its seeds or data alone, as `describe_run` would describe it.
+
+    Args:
+        record: As `describe_run` makes it.
+        seeds, dataset: What to put in; None keeps what is there.
+    """
+    seeds = record.seeds if seeds is None else list(seeds)
+    name, content = dataset or (record.dataset["name"], record.dataset["sha256"])
+    digest = _digest(record.name, record.profile, record.config, seeds, content, record.code)
+    return replace(record, seeds=seeds, dataset={"name": name, "sha256": content}, digest=digest)
 
 
 def complete(
@@ -151,3 +166,8 @@ def canonical(values: Any, what: str) -> bytes:
 def sha256(content: bytes) -> str:
     """Hexadecimal digits of the hash."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _digest(*decisive: Any) -> str:
+    """Of all that decides the numbers: name, profile, config, seeds, data and code."""
+    return sha256(canonical(decisive, f"record {decisive[0]}"))

@@ -6,40 +6,24 @@ when either was changed by hand.
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "find", "load", "load_or_run", "write"]
+__all__ = ["Arrays", "find", "load", "write"]
 
 import io
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from multielbo.records.record import Record, canonical, complete, sha256
+from multielbo.records.record import Record, canonical, sha256
 
 LARGEST = 500_000  # bytes of arrays.npz, because records are committed
 Arrays = Mapping[str, NDArray[Any]]
-
-
-class Outcome(NamedTuple):
-    """What one seed found.
-
-    Attributes:
-        metrics: By name.
-        arrays: By name, where there are any to keep.
-        seconds: Its time over all restarts, as `History` has it; None means that of this call.
-    """
-
-    metrics: Mapping[str, Any]
-    arrays: Arrays | None = None
-    seconds: float | None = None
 
 
 def write(folder: Path, record: Record, arrays: Arrays | None = None) -> Record:
@@ -122,54 +106,6 @@ def find(results: Path, digest: str) -> Path | None:
         if not hidden and _read(file).digest == digest:
             return file.parent
     return None
-
-
-def load_or_run(
-    results: Path,
-    asked: Record,
-    run: Callable[[int], Outcome],
-    *,
-    cpu_hours: float | None = None,
-    allow_cpu: bool = False,
-) -> tuple[Record, Arrays]:
-    """The record of this very run if there is one, and otherwise the run.
-
-    A quick run is made anew each time and left unwritten. Others go to `results/<name>/<profile>`.
-
-    Args:
-        results: Folder of all records.
-        asked: What to run, as `describe_run` says it.
-        run: From a seed to its outcome; the arrays of a seed are kept as `<array>_seed<seed>`.
-        cpu_hours: What a full run would take on this CPU, for the message that refuses it.
-        allow_cpu: Make a full run on a CPU all the same.
-
-    Raises:
-        ValueError: A record was changed by hand.
-        RuntimeError: A full run was asked for where there is no GPU.
-    """
-    if asked.profile != "quick" and (folder := find(results, asked.digest)):
-        return load(folder)
-    if asked.profile == "full" and not torch.cuda.is_available() and not allow_cpu:
-        expected = f"about {cpu_hours:.0f} h" if cpu_hours else "many hours"
-        raise RuntimeError(
-            f"{asked.name}: profile 'full' needs {expected} on this CPU and has no fresh record; "
-            "run it on a GPU, choose profile 'laptop', or pass allow_cpu=True"
-        )
-    outcomes, seconds = [], []
-    for seed in asked.seeds:
-        started = time.perf_counter()
-        outcomes.append(outcome := run(seed))
-        elapsed = time.perf_counter() - started
-        seconds.append(elapsed if outcome.seconds is None else outcome.seconds)
-    record = complete(asked, [outcome.metrics for outcome in outcomes], seconds)
-    arrays = {
-        f"{name}_seed{seed}": array
-        for seed, outcome in zip(asked.seeds, outcomes, strict=True)
-        for name, array in (outcome.arrays or {}).items()
-    }
-    if asked.profile != "quick":
-        record = write(results / asked.name / asked.profile, record, arrays)
-    return record, arrays
 
 
 def _read(file: Path) -> Record:

@@ -11,6 +11,8 @@ from multielbo.setups.setup import Setup
 # One module each, imported when asked for: a record rests on its own set-up alone.
 SETUPS = {
     "polydigits": "polydigits",
+    "mnist-svhn": "mnist_svhn",
+    "mnist-svhn-text": "mnist_svhn_text",
     "polymnist": "polymnist",
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from multielbo.likelihoods import Likelihood
 from multielbo.networks import Decoder, Encoder
+from multielbo.vae import MultimodalVAE
 
 if TYPE_CHECKING:
     from multielbo.data.multimodal import MultimodalData
@@ -43,13 +44,16 @@ class Setup:
             data need no folder.
         modalities: In the models' order.
         prepare: The command that prepares the data, empty for embedded ones.
-        private_dim: Latent dimensions that each modality has for itself, beside the shared ones.
+        private_dim: Latent dimensions that each modality has for itself, beside the shared ones;
+            encoders and decoders are built for both together.
+        vae: What puts the parts together, with the arguments of `MultimodalVAE`.
     """
 
     load: Callable[[Path | None, str], MultimodalData]
     modalities: Mapping[str, Modality]
     prepare: str = ""
     private_dim: int = 0
+    vae: Callable[..., MultimodalVAE] = MultimodalVAE
 
     @property
     def likelihood_weights(self) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""The papers' other networks, one file for each family."""

@@ -1,0 +1,1 @@
+"""The commands of `multielbo`, one module for each group of them."""

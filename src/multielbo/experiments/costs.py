@@ -1,0 +1,61 @@
+"""What a run is estimated to take, for planning alone.
+
+On a GPU the estimates rest on the aim of five minutes for PolyMNIST's 300 epochs on one H200; on a
+CPU on single training steps on two cores. Other data sets are scaled from PolyMNIST by the size of
+their networks. Where a record or a part of one exists, its own wall time is the better guide.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Cost", "cost", "cpu_hours"]
+
+from typing import NamedTuple
+
+from multielbo.experiments.experiment import Experiment
+
+
+class Cost(NamedTuple):
+    """What one seed takes, in minutes."""
+
+    training: float
+    evaluation: float
+
+
+class _Work(NamedTuple):
+    """Training tuples, and the seconds for each of them on a GPU and on two CPU cores."""
+
+    tuples: int
+    gpu: float
+    cpu: float
+
+
+_WORK = {
+    "polydigits": _Work(4_000, 1e-5, 9e-4),
+    "polymnist": _Work(60_000, 1.7e-5, 1.7e-3),
+    "mnist-svhn-text": _Work(1_121_360, 4e-6, 8e-4),
+    "written-spoken-drawn": _Work(60_000, 1e-5, 1e-3),
+    "celeba": _Work(162_770, 6e-5, 5e-2),
+    "mhd": _Work(50_000, 1e-5, 1e-3),
+    "translated-polymnist": _Work(60_000, 1.2e-4, 5e-2),
+}
+_OTHERS = _Work(60_000, 2e-5, 2e-3)
+_EVALUATION = {"quick": 0.1, "laptop": 1.5, "full": 1.0}
+
+
+def cost(experiment: Experiment) -> Cost:
+    """Of one seed, on a GPU for profile full and on two CPU cores otherwise."""
+    work = _WORK.get(experiment.dataset, _OTHERS)
+    each = work.gpu if experiment.profile == "full" else work.cpu
+    return Cost(_passes(experiment) * each / 60, _EVALUATION[experiment.profile])
+
+
+def cpu_hours(experiment: Experiment) -> float:
+    """Roughly how long all seeds of an experiment would train on two CPU cores, in hours."""
+    work = _WORK.get(experiment.dataset, _OTHERS)
+    return _passes(experiment) * len(experiment.seeds) * work.cpu / 3600
+
+
+def _passes(experiment: Experiment) -> int:
+    """Tuples that one seed's training sees."""
+    work = _WORK.get(experiment.dataset, _OTHERS)
+    return experiment.epochs * (experiment.train_examples or work.tuples)

@@ -1,0 +1,1 @@
+"""The scoreboard: published numbers beside MultiVae's and ours, and the papers' claims decided."""
