@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 import torch
 from torch import nn
@@ -100,3 +102,15 @@ def test_nothing_squashes_the_decoder(generator):
     decoded = decoder(1e4 * torch.randn(4, 5, generator=generator))
     assert decoded.min() < -1
     assert decoded.max() > 2
+
+
+@pytest.mark.parametrize(
+    "name", ["polymnist_resnet", "translated_polymnist", "translated_polymnist_ten"]
+)
+def test_set_ups_with_residual_networks_have_one_pair_of_the_published_size_a_modality(name):
+    made = import_module(f"multielbo.setups.{name}").setup()
+    assert len(made.modalities) == (10 if name.endswith("ten") else 5)
+    for part in made.modalities.values():
+        assert size(part.encoder(32)) == size(resnet_encoder(POLYMNIST, 32))
+        assert size(part.decoder(32)) == size(resnet_decoder(POLYMNIST, 32))
+        assert (part.likelihood.scale, part.weight) == (0.75, 1.0)

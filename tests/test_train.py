@@ -217,6 +217,45 @@ def test_a_checkpoint_without_any_part_of_its_state_is_not_exact(checkpoint, los
     assert not torch.equal(resumed(checkpoint), trained())
 
 
+class DropoutVAE(TinyVAE):
+    """Dropout on both pictures; it has no generator of its own to draw from."""
+
+    def bound(self, batch, observed=None, generator=None) -> Bound:
+        kept = {m: torch.nn.functional.dropout(x, 0.5, self.training) for m, x in batch.items()}
+        return super().bound(kept, observed, generator)
+
+
+def with_dropout(checkpoint: Path | None = None, until: float | None = None) -> Tensor:
+    model = DropoutVAE()
+    data = tiny_data()
+    fit(model, data, CONFIG, checkpoint=checkpoint, until=until, progress=False)
+    return weights(model)
+
+
+def test_dropout_is_a_function_of_the_seed_and_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    first = with_dropout()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert torch.equal(with_dropout(), first)
+    assert not torch.equal(first, trained())
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_resume_is_exact_with_dropout_unless_its_state_is_forgotten(
+    checkpoint, monkeypatch, forgotten
+):
+    ticks = itertools.count()
+    monkeypatch.setattr("multielbo.train.time.monotonic", lambda: next(ticks))
+    with pytest.raises(OutOfTime):
+        with_dropout(checkpoint, until=7)
+    if forgotten:
+        state = torch.load(checkpoint)
+        fresh = torch.Generator().manual_seed(CONFIG.seed).get_state()
+        checkpoints.save(checkpoint, {**state, "dropout": fresh})
+    assert torch.equal(with_dropout(checkpoint), with_dropout()) != forgotten
+
+
 def test_history_and_time_go_on_across_a_restart(checkpoint):
     whole = fit(TinyVAE(), tiny_data(), CONFIG, progress=False)
     interrupt(7, checkpoint)

@@ -12,7 +12,7 @@ from multielbo.gaussians import kl_to_prior, log_density, sample
 from multielbo.likelihoods import Bernoulli, Categorical, Laplace, Normal
 from multielbo.models.registry import MODELS, build
 from multielbo.networks import mlp_decoder, mlp_encoder, seeded
-from multielbo.vae import MultimodalVAE, convolutional_vae
+from multielbo.vae import MultimodalVAE, _of_rows, convolutional_vae
 
 SHAPES = {"picture": (3, 4), "sound": (5,), "text": (2, 3)}
 LIKELIHOODS = {"picture": Laplace(0.75), "sound": Normal(0.5), "text": Categorical()}
@@ -427,3 +427,23 @@ def test_decoding_only_what_is_wanted_changes_no_gradient():
         gradients.append([p.grad for p in model.parameters()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_gpu_that_scores_all_rows_and_drops_some_gets_the_same_scores():
+    def score(z: Tensor) -> Tensor:
+        return -z.square().sum(-1)
+
+    z, rows = torch.randn(3, 4, 2), torch.tensor([True, False, True])
+    gathered = _of_rows(score, z, rows)
+    assert torch.equal(gathered, _of_rows(score, Elsewhere(z), rows))
+    assert torch.equal(gathered[1], torch.zeros(4))
+
+
+class Elsewhere:
+    """A tensor that says it is on a GPU."""
+
+    def __init__(self, z: Tensor) -> None:
+        self.z, self.device = z, torch.device("cuda")
+
+    def square(self) -> Tensor:
+        return self.z.square()

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from multielbo.precision import multiplying
 from multielbo.trace import History, check_weights
 from multielbo.train_config import TrainConfig, check_inputs
-from multielbo.training import OutOfTime, Run
+from multielbo.training import OutOfTime, Run, own_dropout
 
 if TYPE_CHECKING:
     from multielbo.data.multimodal import MultimodalData
@@ -58,10 +58,10 @@ def fit(
     if until is not None and checkpoint is None:
         raise ValueError("until: without a checkpoint a stopped run is lost; name a file for it")
     run = Run(model.train(), data, config)
-    if checkpoint is not None:
-        run.resume(Path(checkpoint))
-    check_weights(model)
-    with multiplying(config.precision, device):
+    with own_dropout(device, config.seed), multiplying(config.precision, device):
+        if checkpoint is not None:
+            run.resume(Path(checkpoint))
+        check_weights(model)
         try:
             _train(run, until, progress)
         except torch.OutOfMemoryError:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["OutOfTime", "Run"]
+__all__ = ["OutOfTime", "Run", "own_dropout"]
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,6 +131,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "dropout": _global_state(self.device),
             "order": self.order,
             "rows": self.trace.rows,
             "epochs": self.trace.epochs,
@@ -147,10 +150,30 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
+        _set_global_state(self.device, state["dropout"])
         self.order.copy_(state["order"])
         self.trace.rows.copy_(state["rows"])
         self.trace.epochs, self.step = state["epochs"], state["step"]
         self.started -= state["seconds"]
+
+
+@contextmanager
+def own_dropout(device: torch.device, seed: int) -> Iterator[None]:
+    """Dropout takes no generator of its own: inside, torch's global one is this seed's."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def _global_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_global_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def _lay_out(batch: dict[str, Tensor], layout: torch.memory_format) -> dict[str, Tensor]:

@@ -238,9 +238,11 @@ def convolutional_vae(
 
 
 def _of_rows(score: Callable[[Tensor], Tensor], z: Tensor, rows: Tensor | None) -> Tensor:
-    """Scores of latents, zero outside the wanted rows, which alone are decoded."""
+    """Scores of latents, zero outside the wanted rows, which alone are decoded on a CPU."""
     if rows is None:
         return score(z)
+    if z.device.type != "cpu":  # to know how many rows are wanted a GPU would have to be waited for
+        return torch.where(rows[:, None], score(z), 0.0)
     found = score(z[rows])
     return torch.zeros(z.shape[:-1], dtype=found.dtype, device=z.device).index_put((rows,), found)
 

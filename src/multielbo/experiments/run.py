@@ -98,8 +98,8 @@ def untrained(
         {name: part.likelihood for name, part in setup.modalities.items()},
         *model,
         experiment.latent_dim,
-        experiment.beta,
-        setup.likelihood_weights,
+        beta=experiment.beta,
+        likelihood_weights=setup.likelihood_weights,
     ).to(device)
 
 

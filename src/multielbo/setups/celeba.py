@@ -7,7 +7,7 @@ alphabet. The divergence of a private latent is weighted as in the released job 
 
 from __future__ import annotations
 
-__all__ = ["PRIVATE_BETA", "setup"]
+__all__ = ["PRIVATE_BETA", "PRIVATE_DIM", "setup"]
 
 from functools import partial
 
@@ -21,8 +21,10 @@ from multielbo.architectures.faces import (
 )
 from multielbo.data.celeba import ALPHABET, celeba
 from multielbo.likelihoods import Categorical, Laplace
+from multielbo.private import PrivateMultimodalVAE
 from multielbo.setups.setup import Modality, Setup, dimension_weights
 
+PRIVATE_DIM = 32
 # Relative to the shared divergence: the script's factor 2 for all styles, then 1 and 5 by modality.
 PRIVATE_BETA = {"image": 2.0 * 1.0, "text": 2.0 * 5.0}
 
@@ -38,4 +40,10 @@ def setup() -> Setup:
         likelihood=Categorical(),
         weight=weights["text"],
     )
-    return Setup(celeba, {"image": image, "text": text}, "data_scripts/celeba.py", private_dim=32)
+    return Setup(
+        celeba,
+        {"image": image, "text": text},
+        "data_scripts/celeba.py",
+        private_dim=PRIVATE_DIM,
+        vae=partial(PrivateMultimodalVAE, private_dim=PRIVATE_DIM, private_beta=PRIVATE_BETA),
+    )

@@ -10,6 +10,8 @@ from multielbo.setups.setup import Setup
 
 # One module each, imported when asked for: a record rests on its own set-up alone.
 SETUPS = {
+    "celeba": "celeba",
+    "mhd": "mhd",
     "polydigits": "polydigits",
     "mnist-svhn": "mnist_svhn",
     "mnist-svhn-text": "mnist_svhn_text",
