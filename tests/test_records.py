@@ -22,14 +22,21 @@ from multielbo.records import (
     Freshness,
     Outcome,
     Record,
+    adapted,
     caption,
+    collect,
     complete,
     describe_run,
+    discard,
     find,
     freshness,
     load,
     load_or_run,
+    merge,
+    part_folder,
     provenance,
+    read_parts,
+    run_part,
     write,
 )
 from multielbo.records.record import canonical, sha256
@@ -459,6 +466,133 @@ def test_a_full_run_needs_a_gpu_or_a_record_or_permission(tmp_path, monkeypatch)
     record, _ = load_or_run(tmp_path, full, runs)  # reading needs no permission
     assert runs.seeds == [0, 1, 2]
     assert record.profile == "full"
+
+
+def test_a_crash_after_a_seed_costs_the_seeds_after_it_alone(tmp_path):
+    runs = Runs()
+
+    def crashing(seed: int) -> Outcome:
+        if seed == 2:
+            raise KeyboardInterrupt  # nothing catches it, as nothing sees SIGKILL
+        return runs(seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        load_or_run(tmp_path, asked(), crashing)
+    assert find(tmp_path, asked().digest) is None
+    record, _ = load_or_run(tmp_path, asked(), runs)
+    assert runs.seeds == [0, 1, 2]
+    assert record.metrics == {"coherence": [0.0, 0.25, 0.5]}
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"], "its parts are gone"
+
+
+# --- one seed at a time ---------------------------------------------------------------------------
+
+
+def test_parts_make_the_record_of_one_run_in_whatever_order_they_came(tmp_path):
+    whole, arrays = load_or_run(tmp_path / "whole", asked(), Runs())
+    for seed in (2, 0, 1):
+        part = run_part(tmp_path / "parts", asked(), seed, Runs())
+        assert (part.seeds, part.digest) == ([seed], asked(seeds=[seed]).digest)
+    record, same = collect(tmp_path / "results", asked(), tmp_path / "parts")
+    assert record == whole
+    assert record.digest == asked().digest
+    assert list(same) == list(arrays) == ["loss_seed0", "loss_seed1", "loss_seed2"]
+    assert load(tmp_path / "results" / "tiny" / "mopoe" / "laptop")[0] == record
+
+
+def test_a_run_that_differs_in_seeds_or_data_is_described_as_if_from_the_start():
+    other = ("other", "e" * 64)
+    assert adapted(asked(), seeds=[1], dataset=other) == asked(seeds=[1], dataset=other)
+    assert adapted(asked()) == asked()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"config": {**CONFIG, "epochs": 4}}, "setting 'epochs' changed"),
+        ({"dataset": ("tiny", "e" * 64)}, "data 'tiny' changed"),
+        ({"modules": ["multielbo.gaussians"]}, "multielbo.objectives changed"),
+        ({"profile": "full"}, r"it is tiny/mopoe \(full\)"),
+    ],
+)
+def test_a_part_of_another_run_is_refused_with_the_reason(tmp_path, changes, reason):
+    for seed in (0, 1):
+        run_part(tmp_path, asked(), seed, Runs())
+    foreign = run_part(tmp_path / "foreign", asked(**changes), 2, Runs())
+    write(part_folder(tmp_path, asked(), 2), foreign)
+    found, refused = read_parts(tmp_path, asked())
+    assert list(found) == [0, 1]
+    assert list(refused) == [2]
+    assert re.search(rf"seed-2 is of another run: .*{reason}", refused[2])
+    with pytest.raises(ValueError, match=reason) as error:
+        collect(tmp_path / "results", asked(), tmp_path)
+    assert_one_line(error, "tiny/mopoe (laptop)")
+    with pytest.raises(ValueError, match=rf"part for seed 2 .*{reason}.*again"):
+        merge(asked(), found | {2: (foreign, {})})
+
+
+def test_a_part_whose_digest_alone_differs_is_refused(tmp_path):
+    """Wrong twin: comparing what the part says of itself would take it."""
+    part = run_part(tmp_path, asked(), 0, Runs())
+    write(part_folder(tmp_path, asked(), 0), replace(part, digest="0" * 64))
+    assert "its digest differs" in read_parts(tmp_path, asked()).refused[0]
+
+
+def test_a_part_that_was_edited_or_half_written_is_refused_and_one_without_record_named(tmp_path):
+    for seed in (0, 1):
+        run_part(tmp_path, asked(), seed, Runs())
+    file = part_folder(tmp_path, asked(), 0) / "record.json"
+    file.write_text(file.read_text().replace("10.0", "9.0"))
+    (part_folder(tmp_path, asked(), 1) / "arrays.npz").unlink()
+    found, refused = read_parts(tmp_path, asked())
+    assert not found
+    assert "was changed after it was written" in refused[0]
+    assert "arrays.npz is missing" in refused[1]
+    runs = Runs()
+    load_or_run(tmp_path / "results", asked(), runs, parts=tmp_path)
+    assert runs.seeds == [0, 1, 2], "what is refused is run again"
+
+
+def test_seeds_that_are_missing_are_named(tmp_path):
+    run_part(tmp_path, asked(), 1, Runs())
+    with pytest.raises(ValueError, match=r"\(laptop\): no part for seed 0, 2; run these") as error:
+        collect(tmp_path / "results", asked(), tmp_path)
+    assert_one_line(error, "tiny/mopoe")
+    assert not (tmp_path / "results").exists()
+
+
+def test_parts_from_several_machines_name_them_all_and_a_clean_commit():
+    runs = Runs()
+    parts = {}
+    machines = [("NVIDIA H200", "a" * 40, True), ("AMD EPYC", "b" * 40, False)]
+    for seed in (0, 1, 2):
+        device, commit, dirty = machines[seed % 2]
+        part = adapted(asked(), seeds=[seed])
+        outcome = runs(seed)
+        part = complete(part, [outcome.metrics], [outcome.seconds])
+        parts[seed] = (replace(part, device=device, commit=commit, dirty=dirty), {})
+    record, _ = merge(asked(), parts)
+    assert record.device == "NVIDIA H200, AMD EPYC"
+    assert (record.commit, record.dirty) == ("b" * 40, False)
+    assert record.versions == provenance.versions()
+
+
+def test_parts_with_other_metrics_do_not_merge(tmp_path):
+    for seed in asked().seeds:
+        run_part(tmp_path, asked(), seed, lambda s: Outcome({f"metric{s // 2}": 1.0}))
+    with pytest.raises(ValueError, match="seeds 0 and 2 do not share metric 'metric0'"):
+        collect(tmp_path / "results", asked(), tmp_path)
+
+
+def test_parts_that_were_merged_leave_nothing_and_others_stay(tmp_path):
+    other = asked(profile="full")
+    run_part(tmp_path, other, 0, Runs())
+    run_part(tmp_path, asked(), 0, Runs())
+    discard(tmp_path, asked())
+    assert list(read_parts(tmp_path, other).found) == [0]
+    assert [path.name for path in (tmp_path / "tiny" / "mopoe").iterdir()] == ["full"]
+    discard(tmp_path, other)
+    assert not tmp_path.exists() or not list(tmp_path.iterdir())
 
 
 # --- git ------------------------------------------------------------------------------------------

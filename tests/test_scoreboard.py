@@ -23,6 +23,7 @@ from multielbo.scoreboard.comparison import (
     verdict,
 )
 from multielbo.scoreboard.figure import points
+from multielbo.scoreboard.markdown import printed
 from multielbo.scoreboard.numbers import number
 from multielbo.scoreboard.published import read_figures, read_tables
 from multielbo.scoreboard.runs import measured, read_runs
@@ -176,6 +177,22 @@ def test_what_differs_is_named_and_makes_equal_numbers_incomparable(tmp_path, ch
     assert {one.verdict.reason for one in found} == {named}
 
 
+def test_a_setting_that_the_record_does_not_hold_is_unknown(tmp_path):
+    record(tmp_path)
+    run = only_run(tmp_path)
+    config = {key: value for key, value in AS_PUBLISHED.items() if key != "train_examples"}
+    run = replace(run, record=replace(run.record, config=config))
+    found = differences(run, TABLE_2, "mopoe", SYSTEMS)
+    assert found == ["unknown training tuples instead of all"]
+
+
+def test_systems_whose_runs_differ_alike_share_a_line(tmp_path):
+    for model in ("mvae", "mopoe"):
+        record(tmp_path, model, profile="laptop")
+    text = page.number_table(TABLE_2, read_runs(tmp_path, SYSTEMS), SYSTEMS)
+    assert "- Our MVAE, MoPoE: laptop, 5 seeds. What differs: laptop profile." in text
+
+
 def test_another_bound_under_the_same_name_is_named(tmp_path):
     record(tmp_path, "mmvae")
     assert differences(only_run(tmp_path), TABLE_2, "mmvae", SYSTEMS) == ["our mmvae stands in"]
@@ -294,7 +311,7 @@ def test_a_stale_record_is_shown_as_stale(tmp_path, monkeypatch):
     run = only_run(tmp_path)
     assert run.label == "full, 5 seeds, stale"
     text = page.number_table(TABLE_2, [run], SYSTEMS)
-    assert "MoPoE, ours: `mnist-svhn-text/mopoe` (full, 5 seeds, stale)." in text
+    assert "- Our MoPoE: full, 5 seeds, stale. Nothing known differs." in text
 
 
 # --- the page -------------------------------------------------------------------------------------
@@ -306,7 +323,7 @@ def test_without_records_every_row_says_not_run_or_not_implemented():
     text = page.systems_table(SYSTEMS, [])
     for system in SYSTEMS.systems.values():
         (line,) = [line for line in text.splitlines() if line.startswith(f"| {system.name} |")]
-        assert line.endswith("| not run |" if system.implemented else "| not implemented |")
+        assert ("| not run |" if system.implemented else "| not implemented |") in line
     assert "no record yet" in page.state_of_records([])
 
 
@@ -318,7 +335,7 @@ def test_every_table_shows_each_of_its_numbers_and_systems(name):
     assert len({line.count("|") for line in lines}) == 1, "a ragged table"
     for system, numbers in table.rows.items():
         assert SYSTEMS.systems[system].name in text
-        assert all(one is None or one.text in text for one in numbers)
+        assert all(one is None or printed(one.text) in text for one in numbers)
     if any(one is None for numbers in table.rows.values() for one in numbers):
         assert "not known" in text
     assert "ours" not in "".join(lines)
@@ -328,15 +345,17 @@ def test_the_longer_side_of_a_table_runs_down_the_page():
     across = page.number_table(TABLE_2, [], SYSTEMS).splitlines()[2]
     assert across == "|  | MVAE | MMVAE | MoPoE |"
     down = page.number_table(TABLES["senellart2025/polymnist-coherence"], [], SYSTEMS)
-    assert "| JNF-DCCA | .755 ± .026 |" in down
+    assert f"| {printed('.755 ± .026')} | {printed('.890 ± .018')} |" in down
+    assert down.splitlines()[2].startswith("|  | **verdict** | 1 input |")
 
 
 def test_a_laptop_record_is_shown_and_nothing_is_called_reproduced(tmp_path):
     record(tmp_path, profile="laptop", data="mnist-svhn-text-reduced", config={"epochs": 20})
     runs = read_runs(tmp_path, SYSTEMS)
     text = page.number_table(TABLE_2, runs, SYSTEMS)
-    assert "| 0.95 ± 0.01<br>ours 0.950 ± 0.008 |" in text
+    assert printed("| 0.95 ± 0.01<br>ours 0.950 ± 0.008 |") in text
     assert "| **verdict** | not run | not run | not comparable |" in text
+    assert "- Our MoPoE: laptop, 5 seeds. What differs: laptop profile; " in text
     for named in ("laptop profile", "data mnist-svhn-text-reduced", "20 epochs instead of 150"):
         assert named in text
     assert "reproduced" not in text

@@ -63,6 +63,7 @@ order = [
     "celeba",
     "mhd",
     "written-spoken-drawn",
+    "mfeat",
 ]
 order += sorted(facts.keys() - set(order))
 
@@ -100,7 +101,7 @@ Markdown(sets_table(facts[name] for name in order))
 
 # %% [markdown]
 # *Not here* marks data that we could not obtain: their loaders are tested on small files in the same format, and the table states what their authors announce.
-# Shapes are channels, height and width; for texts, characters and symbols of the alphabet; for paths, points and coordinates.
+# Shapes are channels, height and width; for texts, characters and symbols of the alphabet; for paths, points and coordinates; for tables, columns.
 #
 # ## How each is prepared, and what is not as published
 #
@@ -311,6 +312,12 @@ plt.show()
 
 # %% [markdown]
 # *Pictured: MNIST by LeCun, Cortes and Burges (CC BY-SA 3.0), spectrograms of recordings of the Free Spoken Digit Dataset by Jackson and contributors (CC BY-SA 4.0), strokes of Pen-Based Recognition of Handwritten Digits by Alpaydin and Alimoglu (CC BY 4.0).*
+#
+# ## Multiple Features: six tables of the same digits
+#
+# UCI's data describe each digit six times over, in numbers.
+# As with CelebA, the modalities of a tuple come from one original, not from a pairing by class.
+# They have no split and no set-up of their own: they are our example of data that a reader brings.
 #
 # Small pictures of data on this page are under their originals' licences, not under the book's.
 #

@@ -76,7 +76,50 @@ Markdown(
 )
 
 # %% [markdown]
-# These are the verdicts on all numbers of the {glue:text}`tables` tables below.
+# ## Systems
+#
+# The {glue:text}`systems` systems are those of the four papers, what these compare with, and our controls.
+
+# %% tags=["remove-input"]
+Markdown(systems_table(systems, runs))
+
+# %% [markdown]
+# ## What the papers claim, and what our records say
+#
+# Much of what the papers find is an ordering, which outlives a change of settings better than a number does.
+# So we ask our records for it, whatever their profile, and name the profile beside the answer.
+# A run of the quick profile answers nothing.
+#
+# Each claim is one or several contrasts of means over seeds.
+# What one model contributes to a contrast is paired within its seeds, and models are taken as independent; Student's $t$ with the degrees of freedom of Welch and Satterthwaite gives an interval of {glue:text}`confidence` per cent.
+#
+# - An ordering **holds** if all its contrasts are positive with their whole intervals. It **does not hold** if one is negative with its interval, widened for the number of contrasts, because one of many may fall by chance.
+# - An equality **holds** if all intervals lie within a margin, and **does not hold** if one lies outside. The margins are ours.
+# - Otherwise the records leave the claim **undecided**.
+
+# %% tags=["remove-input"]
+show(greater, equal)
+
+# %% [markdown]
+# The difference in the table is such a contrast: *ours* with its standard error, and *in print* that of the published means, of the claim's own source or of the one named.
+# Of several contrasts the table shows the one that speaks most against the claim.
+
+# %% tags=["remove-input"]
+Markdown(
+    "| answer | claims |\n|---|---|\n"
+    + "\n".join(f"| {answer} | {count} |" for answer, count in answers.most_common())
+)
+
+# %% tags=["remove-input"]
+Markdown(claims_table(claims, tables, runs, systems))
+
+# %% [markdown]
+# For {cite:t}`qiu2025` and {cite:t}`hirt2024` we had no result tables, so their claims are in the words of abstracts and summaries.
+
+# %% [markdown]
+# ## How a number is judged
+#
+# The {glue:text}`tables` tables below hold these verdicts, counted at the top.
 #
 # - **Reproduced** or **not reproduced**: a run of the full profile, on the published data and with the published settings as far as we know them, decides.
 # - **Not comparable**: there is a run of ours, and it is another experiment. What differs is listed below the table. A run of the laptop profile is always this, however close its numbers come.
@@ -94,14 +137,6 @@ Markdown(
 
 # %% tags=["remove-input"]
 show(reproduces)
-
-# %% [markdown]
-# ## Systems
-#
-# The {glue:text}`systems` systems are those of the four papers, what these compare with, and our controls.
-
-# %% tags=["remove-input"]
-Markdown(systems_table(systems, runs))
 
 # %% [markdown]
 # In the tables below, a cell holds the published number as it is printed; under it stand MultiVae's and ours where there is one.
@@ -164,7 +199,7 @@ assert shown == set(systems.datasets), "a data set of the scoreboard is not on i
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Scatter of our accuracies and coherences over the published ones, one colour per system and one marker per verdict, with the diagonal on which both agree."}}
 pairs = points(tables, runs, systems)
 if pairs:
-    fig, ax = plt.subplots(figsize=(7.0, 4.6))
+    fig, ax = plt.subplots(figsize=(5.6, 6.4))
     against(ax, pairs)
     gap = np.mean([abs(pair.ours.mean() - pair.published.value) for pair in pairs])
     ax.set_title(f"Ours and the published shares are {gap:.2f} apart on average")
@@ -178,38 +213,6 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What the papers claim, and what our records say
-#
-# Much of what the papers find is an ordering, which outlives a change of settings better than a number does.
-# So we ask our records for it, whatever their profile, and name the profile beside the answer.
-# A run of the quick profile answers nothing.
-#
-# Each claim is one or several contrasts of means over seeds.
-# What one model contributes to a contrast is paired within its seeds, and models are taken as independent; Student's $t$ with the degrees of freedom of Welch and Satterthwaite gives an interval of {glue:text}`confidence` per cent.
-#
-# - An ordering **holds** if all its contrasts are positive with their whole intervals. It **does not hold** if one is negative with its interval, widened for the number of contrasts, because one of many may fall by chance.
-# - An equality **holds** if all intervals lie within a margin, and **does not hold** if one lies outside. The margins are ours.
-# - Otherwise the records leave the claim **undecided**.
-
-# %% tags=["remove-input"]
-show(greater, equal)
-
-# %% [markdown]
-# *In print* is the same contrast of the published means, of the claim's own source or of the one named; *ours* is a contrast with its standard error.
-# Of several contrasts the table shows the one that speaks most against the claim.
-
-# %% tags=["remove-input"]
-Markdown(
-    "| answer | claims |\n|---|---|\n"
-    + "\n".join(f"| {answer} | {count} |" for answer, count in answers.most_common())
-)
-
-# %% tags=["remove-input"]
-Markdown(claims_table(claims, tables, runs, systems))
-
-# %% [markdown]
-# For {cite:t}`qiu2025` and {cite:t}`hirt2024` we had no result tables, so their claims are in the words of abstracts and summaries.
-#
 # ## Exercises
 #
 # ::::{exercise}

@@ -74,7 +74,7 @@ def read_npz(path: Path) -> dict[str, NDArray[np.float32]]:
         ValueError: The archive is damaged, lacks a view, or is in another order.
     """
     try:
-        with np.load(path) as archive:
+        with open(path, "rb") as stream, np.load(stream) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is no complete NumPy archive ({error}): replace it") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +25,12 @@ __all__ = [
 ]
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "matplotlib")
-RECORDS = "multielbo.records"
+# What a page reads from the book's folders, by the module that reads it.
+EVIDENCE = {
+    "multielbo.records": "results/**/record.json",
+    "multielbo.scoreboard": "published/*.yml",
+    "multielbo.publishing.facts": "facts/*",
+}
 # Tags that change what a run of the cell does; the others change how the page shows it.
 RUNNING_TAGS = {"parameters", "raises-exception", "skip-execution"}
 
@@ -87,7 +92,8 @@ def notebook_digest(cells: list[Cell], parameters: Mapping[str, object], root: P
     Args:
         cells: The code cells of the notebook.
         parameters: Those it is executed with.
-        root: The repository, whose records count if the notebook can read them.
+        root: The repository, whose records, published numbers and facts count if the notebook can
+            read them.
     """
     source = "\n".join(cell.text for cell in cells)
     contents = {
@@ -96,7 +102,7 @@ def notebook_digest(cells: list[Cell], parameters: Mapping[str, object], root: P
             for cell in cells
         ],
         "modules": code_digest(source=source),
-        "records": _records(root) if RECORDS in reachable_modules(source=source) else {},
+        "evidence": _evidence(root / "book", reachable_modules(source=source)),
         "parameters": dict(parameters),
         "versions": package_versions(),
     }
@@ -113,12 +119,23 @@ def first_line(source: str) -> str:
     return next((line for line in source.splitlines() if line.strip()), "")
 
 
-def _records(root: Path) -> dict[str, str]:
-    # A record holds the hashes of its own arrays.
-    return {
-        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted((root / "book" / "results").rglob("record.json"))
-    }
+def _evidence(book: Path, modules: Iterable[str]) -> dict[str, list[str]]:
+    """Digests of the files that the modules read; a record holds the hashes of its own arrays."""
+    patterns = [pattern for module, pattern in EVIDENCE.items() if module in modules]
+    files = sorted(file for pattern in patterns for file in book.glob(pattern))
+    return {file.relative_to(book).as_posix(): _digests(file) for file in files}
+
+
+def _digests(file: Path) -> list[str]:
+    """Of the file and, for a record, of the code that it rests on: a page says if it is fresh."""
+    content = file.read_bytes()
+    own = hashlib.sha256(content).hexdigest()
+    if file.name != "record.json":
+        return [own]
+    try:
+        return [own, code_digest(*json.loads(content)["modules"])]
+    except (ValueError, KeyError):
+        return [own]  # damaged, or of modules that are gone: the page that reads it will say so
 
 
 def _assigned(cells: list[Cell]) -> Iterator[str]:

@@ -113,7 +113,7 @@ def differences(run: Run, table: Table, system: str, systems: Systems) -> list[s
     if run.model != table.models[system][0]:
         found.append(f"our {run.model} stands in")
     for key, wanted in table.settings.items():
-        had = run.record.config.get(key)
+        had = run.record.config.get(key, "unknown")
         had = had[0] if isinstance(had, Sequence) and not isinstance(had, str) else had
         if had != wanted:
             name = READABLE.get(key, key)

@@ -71,4 +71,5 @@ def against(ax: Axes, shown: Sequence[Point]) -> None:
         )
         labelled.add(label)
     ax.set(xlabel="published share", ylabel="ours", xlim=(0, 1), ylim=(0, 1))
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    ax.set_aspect("equal")
+    ax.figure.legend(loc="outside lower center", ncols=2, fontsize=9)

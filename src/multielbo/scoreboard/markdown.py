@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BREAK", "cited", "digits", "grid", "mean", "signed"]
+__all__ = ["BREAK", "cited", "digits", "grid", "mean", "printed", "signed"]
 
 from collections.abc import Iterable, Sequence
 
@@ -31,24 +31,29 @@ def cited(cite: str, name: str) -> str:
     return f"{{cite:t}}`{cite}`" + ("" if name.endswith(")") else f" ({name})")
 
 
+def printed(text: str) -> str:
+    """A number with a minus for its hyphen, breaking before its spread and not within it."""
+    return text.replace("-", "−").replace("± ", "±\u00a0")
+
+
 def mean(values: NDArray[np.float64]) -> str:
-    """Mean and standard deviation over seeds.
+    r"""Mean and standard deviation over seeds.
 
     >>> mean(np.array([0.5, 0.6, 0.7]))
-    '0.600 ± 0.100'
+    '0.600 ±\xa00.100'
     """
     places = digits(values.mean())
     spread = f" ± {values.std(ddof=1):.{places}f}" if len(values) > 1 else ""
-    return f"{values.mean():.{places}f}{spread}"
+    return printed(f"{values.mean():.{places}f}{spread}")
 
 
 def signed(value: float) -> str:
     """A difference with its sign.
 
     >>> signed(0.25), signed(-31.0)
-    ('+0.250', '-31.0')
+    ('+0.250', '−31.0')
     """
-    return f"{value:+.{digits(value)}f}"
+    return printed(f"{value:+.{digits(value)}f}")
 
 
 def digits(value: float) -> int:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from multielbo.scoreboard.comparison import Cell, cell, differences, nearest
-from multielbo.scoreboard.markdown import BREAK, cited, grid, mean
+from multielbo.scoreboard.markdown import BREAK, cited, grid, mean, printed
 from multielbo.scoreboard.numbers import NOT_KNOWN
 from multielbo.scoreboard.published import Figure, Table
 from multielbo.scoreboard.runs import Run
@@ -31,7 +31,7 @@ def state_of_records(runs: Sequence[Run]) -> str:
     profiles = Counter(run.record.profile for run in runs)
     counts = " and ".join(f"{profiles[name]} of the {name} profile" for name in sorted(profiles))
     stale = sum(run.freshness.state == "stale" for run in runs)
-    text = f"There are records: {counts}; {stale} of all are stale."
+    text = f"Records: {counts}, {stale} of them stale."
     if "full" not in profiles:
         text += " None is of the full profile, so nothing can be called reproduced."
     return text
@@ -41,11 +41,15 @@ def systems_table(systems: Systems, runs: Sequence[Run]) -> str:
     """Every system with its paper and its records."""
     rows = []
     for system in systems.systems.values():
-        records = [_label(run) for run in runs if run.model in system.models]
+        records = [
+            f"{systems.datasets[run.dataset].title}: {run.label}"
+            for run in runs
+            if run.model in system.models
+        ]
         missing = "not run" if system.implemented else "not implemented"
         paper = f"{{cite:t}}`{system.paper}`" if system.paper else "–"
-        rows.append([system.name, paper, BREAK.join(records) or missing])
-    return grid(["system", "paper", "records"], rows)
+        rows.append([system.name, BREAK.join(records) or missing, paper])
+    return grid(["system", "records", "paper"], rows)
 
 
 def verdicts(tables: Iterable[Table], runs: Sequence[Run], systems: Systems) -> list[Cell]:
@@ -92,24 +96,25 @@ def number_table(table: Table, runs: Sequence[Run], systems: Systems) -> str:
     summary = {key: _summary(row) for key, row in cells.items()}
     if len(labels) > len(names):
         rows = [[label, *(texts[key][i] for key in names)] for i, label in enumerate(labels)]
-        body = grid(["", *names.values()], [*rows, ["**verdict**", *summary.values()]])
+        body = grid(["", *names.values()], [["**verdict**", *summary.values()], *rows])
     else:
-        rows = [[names[key], *texts[key], summary[key]] for key in names]
-        body = grid(["", *labels, "**verdict**"], rows)
+        rows = [[names[key], summary[key], *texts[key]] for key in names]
+        body = grid(["", "**verdict**", *labels], rows)
     head = f"**{table.title}.** {cited(table.cite, table.source)}, {table.where}."
-    ours = [
-        f"{names[key]}, ours: {_label(run)}. {_apart(table, key, run, systems)}."
-        for key, run in chosen.items()
-        if run is not None
-    ]
-    remarks = "\n".join(f"- {line}" for line in [*table.notes, *ours])
+    ours: dict[str, list[str]] = {}  # systems whose runs are described alike share a line
+    for key, run in chosen.items():
+        if run is not None and any(one.ours is not None for one in cells[key]):
+            described = f"{run.label}. {_apart(table, key, run, systems)}."
+            ours.setdefault(described, []).append(names[key])
+    lines = [f"Our {', '.join(alike)}: {described}" for described, alike in ours.items()]
+    remarks = "\n".join(f"- {line}" for line in [*table.notes, *lines])
     return "\n\n".join(part for part in (head, body, remarks) if part)
 
 
 def _text(one: Cell) -> str:
-    lines = [one.published.text if one.published else NOT_KNOWN]
+    lines = [printed(one.published.text) if one.published else NOT_KNOWN]
     if one.multivae:
-        lines.append(f"MultiVae {one.multivae.text}")
+        lines.append(f"MultiVae {printed(one.multivae.text)}")
     if one.ours is not None:
         lines.append(f"ours {mean(one.ours)}")
         if one.verdict.word in SIGNS:
@@ -127,7 +132,3 @@ def _summary(row: Sequence[Cell]) -> str:
 def _apart(table: Table, key: str, run: Run, systems: Systems) -> str:
     found = "; ".join(differences(run, table, key, systems))
     return f"What differs: {found}" if found else "Nothing known differs"
-
-
-def _label(run: Run) -> str:
-    return f"`{run.record.name}` ({run.label})"

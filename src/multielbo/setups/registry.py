@@ -10,12 +10,17 @@ from multielbo.setups.setup import Setup
 
 # One module each, imported when asked for: a record rests on its own set-up alone.
 SETUPS = {
-    "celeba": "celeba",
-    "mhd": "mhd",
     "polydigits": "polydigits",
+    "polymnist": "polymnist",
+    "polymnist-resnet": "polymnist_resnet",
+    "polymnist-published": "polymnist_published",
+    "translated-polymnist": "translated_polymnist",
+    "translated-polymnist-10": "translated_polymnist_ten",
     "mnist-svhn": "mnist_svhn",
     "mnist-svhn-text": "mnist_svhn_text",
-    "polymnist": "polymnist",
+    "written-spoken-drawn": "written_spoken_drawn",
+    "celeba": "celeba",
+    "mhd": "mhd",
 }
 
 

@@ -1,0 +1,199 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+
+# %% [markdown]
+# # Bimodal CelebA: a face and the words for it
+#
+# A tuple is a photograph of a face and a text that names the attributes it has: *smiling*, *wearing hat*, *young*.
+# What a face lacks is not mentioned, so that the text says less than the label, and an attribute that is rare is rarely written.
+# {cite:t}`sutter2021` use these data to see whether MoPoE keeps up where it has no advantage by design: with two modalities there are only three subsets, and a product or a mixture of two experts is nearly as rich as a mixture of products.
+
+# %% tags=["parameters"]
+profile = "quick"
+models = ["mvae", "mmvae-averaged", "mopoe"]
+seeds = []
+betas = []
+results = "book/results"
+data = ""
+allow_cpu = False
+
+# %% tags=["remove-cell"]
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown
+from myst_nb import glue
+
+from multielbo import plots
+from multielbo.data.celeba import ATTRIBUTES
+from multielbo.metrics.judgement import average_precision
+from multielbo.plots import LABELS
+from multielbo.publishing.facts import read_facts
+from multielbo.publishing.show import show
+from multielbo.reproduction import figures, tables, words
+from multielbo.reproduction.request import request
+from multielbo.reproduction.runs import of_one_profile, over_beta, runs
+from multielbo.reproduction.values import by_seed, subset_labels
+from multielbo.scoreboard.published import read_tables
+from multielbo.scoreboard.systems import read_systems
+from multielbo.setups.celeba import PRIVATE_DIM
+from multielbo.setups.registry import setup_of
+
+DATASET = PAGE = "celeba"
+plots.use_style()
+asked = request(
+    DATASET,
+    profile=profile,
+    models=models,
+    seeds=seeds,
+    betas=betas,
+    results=results,
+    data=data,
+    allow_cpu=allow_cpu,
+)
+shown = runs(asked)
+over_beta(asked, shown)  # a sweep that is asked for leaves its records; this page draws none
+together = of_one_profile(shown)
+setup = setup_of(DATASET)
+names = list(setup.modalities)
+published = Path("book/published")
+systems = read_systems(published)
+printed = {table.name: table for table in read_tables(published, systems)}
+table_5 = printed["sutter2021/table-5"]
+facts = read_facts(Path("book/facts"))[DATASET]["described"]
+
+glue("faces", f"{facts['expected']['splits']['train']:,}", display=False)
+glue("attributes", str(len(ATTRIBUTES)), display=False)
+glue("private_dim", str(PRIVATE_DIM), display=False)
+
+# %% tags=["remove-input"]
+licence = facts["originals"][0]["licence"]
+state = "" if together else " **No run exists**, and every row of ours below says so."
+Markdown(
+    f"The pictures are not ours to pass on: their licence is *{licence}*. "
+    f"We could not obtain them either, and what is tested is the whole way on invented files in "
+    f"the originals' format.{state}"
+)
+
+# %% [markdown]
+# ## What is here, and how to run it
+#
+# This page trains nothing while the book is built: it shows the record of each model, or says that there is none.
+
+# %% tags=["remove-input"]
+Markdown(words.provenance(shown))
+
+# %% [markdown]
+# Readers who have the {glue:text}`faces` training faces from their authors put them into a folder, name it in `--raw`, and need a GPU.
+
+# %% tags=["remove-input"]
+Markdown(words.commands(PAGE, DATASET, shown, setup))
+
+# %% [markdown]
+# ## The conventions that matter
+#
+# A face has much that no text tells, so each modality has {glue:text}`private_dim` latents of its own beside those that both share; only the shared ones are aggregated, and only they are probed.
+# Each likelihood is weighted in training by the picture's number of dimensions over its own, where a text counts its characters.
+# Private divergences are weighted as in the released job script; {doc}`/conventions` lists these weights.
+
+# %% tags=["remove-input"]
+Markdown(words.parts(setup))
+
+# %% tags=["remove-input"]
+Markdown(words.settings(DATASET))
+
+# %% [markdown]
+# ## Table 5: average precision
+#
+# Most of the {glue:text}`attributes` attributes are rare, so that a classifier which always says no would be accurate.
+# Average precision asks for a ranking instead: do the faces that have the attribute score highest?
+# The table shows its mean over attributes, for a linear classifier on the latents of the image, of the text and of both, and for judges of what is generated from one modality in the other.
+
+# %% tags=["remove-input"]
+show(average_precision)
+
+# %% tags=["remove-input"]
+Markdown(
+    "\n\n".join(
+        [
+            tables.printed_table(table_5, shown.values(), systems),
+            f"*{words.said(shown)} Spreads of ours are standard deviations over seeds.*",
+            tables.remarks(table_5, shown.values(), systems),
+        ]
+    )
+)
+
+# %% [markdown]
+# ## Appendix E.3: attribute by attribute
+#
+# The paper's figures 12 and 13 show every attribute by itself, for the latents and for what is generated, and find that the two go together.
+# A mean over attributes hides that some, such as *smiling*, are learnt well and subtle ones hardly.
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Average precision of every attribute from the latents, one panel for each model and one marker for each subset of image and text."}}
+by_attribute = {
+    model: (by_seed(run, "subsets"), by_seed(run, "probe_by_attribute"))
+    for model, run in together.items()
+}
+by_attribute = {model: found for model, found in by_attribute.items() if found[1] is not None}
+if by_attribute:
+    fig, axes = plt.subplots(
+        1, len(by_attribute), figsize=(2.9 * len(by_attribute), 7.5), sharey=True, squeeze=False
+    )
+    for ax, (model, (membership, values)) in zip(axes[0], by_attribute.items(), strict=True):
+        labels = subset_labels(membership[0], names)
+        figures.attributes(ax, dict(zip(labels, values.mean(0), strict=True)), ATTRIBUTES)
+        ax.set_title(LABELS[model], loc="center", fontsize=10, color=plots.colour(model))
+    figures.frame(
+        fig, "How well an attribute is known differs by attribute", words.said(shown, by_attribute)
+    )
+    plt.show()
+
+# %% tags=["remove-input"]
+Markdown(
+    ""
+    if by_attribute
+    else "*No record holds the values of single attributes, so there is nothing to draw yet; "
+    "the paper prints them in a figure alone.*"
+)
+
+# %% [markdown]
+# ## Exercise
+#
+# ::::{exercise}
+# :label: ex-blind-precision
+# What average precision does a judge reach that scores faces at random, for an attribute that a share $f$ of them has?
+# Why must two tables of mean average precision not be compared if their test sets differ?
+# ::::
+#
+# ::::{solution} ex-blind-precision
+# :class: dropdown
+# At every threshold, the faces above it are a random sample of all, of which a share $f$ has the attribute; so the precision is about $f$ at each positive, and so is its average.
+# The floor is the frequency of the attribute, and the mean over attributes has the mean frequency as its floor: another test set, or another choice of attributes, has another floor.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+generator = torch.Generator().manual_seed(0)
+count, share, draws = 5_000, 0.1, 200
+labels = torch.arange(count) < share * count
+blind = torch.stack(
+    [
+        average_precision(
+            torch.rand(count, generator=generator), labels, torch.ones(1, count).double()
+        )[0]
+        for _ in range(draws)
+    ]
+)
+# The first few places weigh a little more: the excess is of order log(N) / N.
+excess = torch.log(torch.tensor(float(count))) / count
+assert abs(blind.mean() - share) < 4 * blind.std() / draws**0.5 + excess

@@ -1,0 +1,187 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+
+# %% [markdown]
+# # Written, spoken and drawn digits: from any sense to any other
+#
+# A tuple is a picture of a handwritten digit, a spectrogram of the spoken one and the path of a pen that draws it, all three real and of one class.
+# No paper reports numbers on these data, so this page reproduces none: it asks the papers' question where the modalities differ as much as senses do.
+# Can a model hear a digit and draw it?
+# The speakers and the writers of the test set do not occur in training, so that what carries over from one modality to another is the class and little else.
+
+# %% tags=["parameters"]
+profile = "quick"
+models = ["mvae", "mmvae-averaged", "mopoe", "wb-vae", "mwb-vae", "mixture-of-log-pools"]
+seeds = []
+betas = []
+results = "book/results"
+data = ""
+allow_cpu = False
+
+# %% tags=["remove-cell"]
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import Markdown
+
+from multielbo import plots
+from multielbo.metrics.coherence import conditional_coherence
+from multielbo.plots import LABELS
+from multielbo.publishing.show import show
+from multielbo.reproduction import figures, tables, words
+from multielbo.reproduction.request import request
+from multielbo.reproduction.runs import of_one_profile, over_beta, runs
+from multielbo.reproduction.values import by_seed
+from multielbo.setups.registry import setup_of
+
+DATASET, PAGE = "written-spoken-drawn", "written_spoken_drawn"
+plots.use_style()
+asked = request(
+    DATASET,
+    profile=profile,
+    models=models,
+    seeds=seeds,
+    betas=betas,
+    results=results,
+    data=data,
+    allow_cpu=allow_cpu,
+)
+shown = runs(asked)
+over_beta(asked, shown)  # a sweep that is asked for leaves its records; this page draws none
+together = of_one_profile(shown)
+setup = setup_of(DATASET)
+names = list(setup.modalities)
+nothing = "*There is no record yet, so there is nothing to draw; the lines above make one.*"
+
+# %% [markdown]
+# ## What is here, and how to run it
+#
+# This page trains nothing while the book is built: it shows the record of each model, the one of the full profile if there is one, and otherwise the one of the laptop profile.
+
+# %% tags=["remove-input"]
+Markdown(words.provenance(shown))
+
+# %% [markdown]
+# These lines prepare the data and make the records that are missing; where a fresh record lies in `book/results`, it is taken instead.
+
+# %% tags=["remove-input"]
+Markdown(words.commands(PAGE, DATASET, shown, setup))
+
+# %% [markdown]
+# ## The conventions that matter
+#
+# A path of eight points has 16 numbers, a spectrogram over a thousand.
+# As in the papers, each likelihood is weighted in training by the largest modality's number of dimensions over its own; without the weights a model could ignore the pen at almost no cost.
+# All values lie between zero and one, so that one likelihood of one scale serves all three.
+
+# %% tags=["remove-input"]
+Markdown(words.parts(setup))
+
+# %% tags=["remove-input"]
+Markdown(words.settings(DATASET))
+
+# %% [markdown]
+# A judge bounds what it can find, and these judges too have met neither the speakers nor the writers of the test set:
+
+# %% tags=["remove-input"]
+Markdown(words.judges(shown, names))
+
+# %% [markdown]
+# ## From any subset to any modality outside it
+#
+# A row of a matrix names the inputs, a column what is generated, and the number is the share of test tuples for which a classifier finds the inputs' class in it.
+# Read down a column: which sense tells the most about this one, and do two tell more than one?
+# Cells of modalities that are inputs themselves are empty, because a reconstruction says more about a decoder than about aggregation.
+
+# %% tags=["remove-input"]
+show(conditional_coherence)
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "One matrix for each model: rows are subsets of written, spoken and drawn, columns the generated modality, and each cell the coherence in figures and colour."}}
+if together:
+    fig = plt.figure(figsize=(7.6, 1.4 + 2.2 * -(-len(together) // 3)))
+    figures.matrices(
+        fig,
+        together,
+        names,
+        title="What one sense tells about another",
+        below=words.said(shown, together) + " Means over seeds.",
+    )
+    plt.show()
+
+# %% tags=["remove-input"]
+Markdown("" if together else nothing)
+
+# %% [markdown]
+# ## What the latents know
+#
+# A logistic regression is fitted to the latents of some training tuples, given each subset, and scored on the test set.
+
+# %% tags=["remove-input"]
+Markdown(
+    f"{tables.subset_table(shown, 'probe', names)}\n\n"
+    f"*{words.said(shown)} Spreads are standard deviations over seeds.*"
+)
+
+# %% [markdown]
+# ## What they generate
+#
+# Pictures and spectrograms are kept in the records; the pen's paths, which are no pictures, are not.
+# Each block is one test tuple: what is generated from the written digit alone, from the written and the spoken one, and from all three.
+# Low frequencies are at the bottom of a spectrogram, and time runs to the right.
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Generated handwritten digits and spectrograms, two rows for each model, and for each of two test tuples one column for every number of inputs."}}
+rows, labels = [], []
+for model, run in together.items():
+    for name in names:
+        if (found := by_seed(run, f"samples_{name}", seeds=1)) is not None:
+            rows.append([image for example in range(2) for image in found[0][:, example]])
+            labels.append(f"{LABELS[model]}, {name}")
+if rows:
+    fig = plt.figure(figsize=(6.4, 0.9 + 0.72 * len(rows)))
+    plots.image_grid(fig, rows, labels, ["written", "+ spoken", "+ drawn"] * 2)
+    figures.frame(
+        fig,
+        "Heard, seen and drawn: three ways to the same digit",
+        words.said(shown, together) + " The first seed is shown.",
+    )
+    plt.show()
+
+# %% tags=["remove-input"]
+Markdown("" if rows else nothing)
+
+# %% [markdown]
+# ## Exercise
+#
+# ::::{exercise}
+# :label: ex-judge-errs
+# A model generates the right class with probability $p$, and a wrong one evenly among the other nine.
+# A judge is right with probability $a$, and errs evenly among the other nine.
+# What coherence is measured, and what is $p$ if the measured value is $c$?
+# ::::
+#
+# ::::{solution} ex-judge-errs
+# :class: dropdown
+# The judge finds the inputs' class if both are right, or if both err and the judge falls back on it, which one error in nine does:
+# $c = pa + (1-p)(1-a)/9$.
+# Solving for $p$ gives $p = (c - b)/(a - b)$ with $b = (1-a)/9$.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+generator = np.random.default_rng(0)
+p, a, count = 0.7, 0.9, 1_000_000
+off = generator.integers(1, 10, (2, count))  # by how much a wrong class is off, modulo ten
+made = np.where(generator.random(count) < p, 0, off[0])
+judged = np.where(generator.random(count) < a, made, (made + off[1]) % 10)
+c, b = (judged == 0).mean(), (1 - a) / 9
+expected = p * a + (1 - p) * b
+assert abs(c - expected) < 5 * (expected * (1 - expected) / count) ** 0.5
+assert abs((c - b) / (a - b) - p) < 5 * (expected * (1 - expected) / count) ** 0.5 / (a - b)

@@ -1,0 +1,1 @@
+"""What the pages of reproductions share: records asked for, tables as the papers print them."""

@@ -1,0 +1,184 @@
+"""Figures as the papers draw them, from records."""
+
+from __future__ import annotations
+
+__all__ = ["attributes", "curves", "frame", "matrices", "trade_off"]
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from multielbo.plots import INK, LABELS, MUTED, colour
+from multielbo.reproduction.values import averaged, by_seed, subset_labels
+from multielbo.scoreboard.numbers import Number
+from multielbo.scoreboard.runs import Run
+
+
+class _Point(NamedTuple):
+    """Log-likelihood and joint coherence of every seed."""
+
+    nats: NDArray
+    share: NDArray
+
+
+def curves(
+    figure: Figure, shown: Mapping[str, Run], panels: Mapping[str, str], *, title: str, below: str
+) -> None:
+    """Metrics against the number of inputs, a panel each, joint coherence in the legend.
+
+    Bars are two standard errors.
+
+    Args:
+        figure: Where to draw.
+        shown: By model its record.
+        panels: Metric by the label of its axis.
+        title: The message.
+        below: Where the records come from.
+    """
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (label, metric) in zip(axes, panels.items(), strict=True):
+        for place, (model, run) in enumerate(shown.items()):
+            if (found := averaged(run, metric)) is None:
+                continue
+            # Side by side, or equal models would hide each other.
+            offset = 0.05 * (place - (len(shown) - 1) / 2)
+            at = np.arange(1, len(found[0]) + 1) + offset
+            ax.errorbar(at, found[0], 2 * found[1], color=colour(model), marker="o", ms=3.5, lw=1.4)
+        ax.set(xlabel="number of inputs", ylabel=label)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for model, run in shown.items():
+        joint = averaged(run, "joint_coherence")
+        said = "" if joint is None else f", joint {joint[0][0]:.3f} ± {joint[1][0]:.3f}"
+        axes[0].plot([], [], color=colour(model), marker="o", ms=3.5, label=LABELS[model] + said)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    frame(figure, title, below)
+
+
+def trade_off(
+    ax: Axes,
+    sweeps: Mapping[str, Sequence[Run]],
+    printed: Mapping[str, tuple[Number, Number]],
+    likelihood: str = "log_likelihood",
+) -> None:
+    """Joint coherence against the log-likelihood of all modalities, a point for each beta.
+
+    Bars are standard deviations over seeds; hollow diamonds are published.
+
+    Args:
+        ax: Where to draw.
+        sweeps: By model its records in the order of beta.
+        printed: By model the published log-likelihood and joint coherence.
+        likelihood: The array whose last entry has seen all modalities.
+    """
+    for model, runs in sweeps.items():
+        points = []
+        for run in runs:
+            found = by_seed(run, likelihood)
+            joint = run.record.metrics.get("joint_coherence")
+            if found is None or joint is None:
+                continue
+            one = _Point(found[:, -1], np.array(joint, float))
+            points.append(one)
+            ax.annotate(
+                f"{run.record.config['beta']:g}",
+                (one.nats.mean(), one.share.mean()),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=8,
+                color=colour(model),
+            )
+        if points:
+            ax.errorbar(
+                [one.nats.mean() for one in points],
+                [one.share.mean() for one in points],
+                xerr=[_spread(one.nats) for one in points],
+                yerr=[_spread(one.share) for one in points],
+                color=colour(model),
+                marker="o",
+                ms=5,
+                lw=1.0,
+                label=f"{LABELS[model]}, ours",
+            )
+    for model, (nats, share) in printed.items():
+        ax.errorbar(
+            nats.value,
+            share.value,
+            xerr=nats.spread,
+            yerr=share.spread,
+            color=colour(model),
+            marker="D",
+            mfc="white",
+            ms=6,
+            lw=1.0,
+            ls="none",
+            label=f"{LABELS[model]}, in print",
+        )
+    ax.set(xlabel="log-likelihood of all modalities (nats)", ylabel="joint coherence")
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+
+
+def matrices(
+    figure: Figure, shown: Mapping[str, Run], names: Sequence[str], *, title: str, below: str
+) -> None:
+    """Coherence from every proper subset to every modality outside it, a panel for each model.
+
+    Args:
+        figure: Where to draw.
+        shown: By model its record.
+        names: Of the modalities.
+        title: The message.
+        below: Where the records come from.
+    """
+    columns = min(3, len(shown))
+    axes = figure.subplots(-(-len(shown) // columns), columns, squeeze=False, sharex=True)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for ax, (model, run) in zip(axes.flat, shown.items(), strict=False):
+        values = by_seed(run, "coherence").mean(0)
+        rows = subset_labels(by_seed(run, "subsets")[0][: len(values)], names)
+        picture = ax.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                ink = "white" if value < 0.6 else INK
+                ax.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink, size=8)
+        ax.set_xticks(range(len(names)), [f"→ {name}" for name in names], fontsize=8, rotation=30)
+        ax.set_yticks(range(len(rows)), rows if ax in axes[:, 0] else [], fontsize=8)
+        ax.set_title(LABELS[model], loc="center", fontsize=10, color=colour(model))
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+    figure.colorbar(picture, ax=axes, label="coherence", shrink=0.6)
+    frame(figure, title, below)
+
+
+def attributes(ax: Axes, values: Mapping[str, ArrayLike], names: Sequence[str]) -> None:
+    """A value of every attribute, one marker for each that is given, by the first one's order.
+
+    Args:
+        ax: Where to draw.
+        values: By label one value for each attribute, `(A,)`; not a number where nobody has it.
+        names: Of the attributes.
+    """
+    order = np.argsort(np.nan_to_num(np.asarray(next(iter(values.values())), float)))
+    for (label, found), marker in zip(values.items(), "os^Dv", strict=False):
+        ax.plot(np.asarray(found, float)[order], range(len(order)), marker, ms=4, label=label)
+    ax.set_yticks(range(len(order)), [names[place].replace("_", " ") for place in order], size=7)
+    ax.set(xlabel="average precision", xlim=(0, 1), ylim=(-1, len(order)))
+    ax.legend(loc="lower right", fontsize=9)
+
+
+def frame(figure: Figure, title: str, below: str) -> None:
+    """Put the message above a figure, and below it where its records come from."""
+    figure.suptitle(title, weight="bold", fontsize=12, x=0.01, ha="left")
+    width = int(figure.get_figwidth() * 15)
+    figure.supxlabel(textwrap.fill(below, width), fontsize=8, color=MUTED, x=0.01, ha="left")
+
+
+def _spread(values: NDArray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -1,0 +1,54 @@
+"""What records hold of each seed, laid out for tables and figures."""
+
+from __future__ import annotations
+
+__all__ = ["averaged", "by_seed", "subset_labels"]
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multielbo.scoreboard.runs import Run
+
+
+def by_seed(run: Run, array: str, seeds: int | None = None) -> NDArray | None:
+    """An array of every seed, `(S, ...)`; None if the record does not hold it.
+
+    Args:
+        run: A record.
+        array: Its name without the seed, such as `"coherence"`.
+        seeds: How many of them; pictures are kept of the first alone.
+    """
+    found = [run.arrays.get(f"{array}_seed{seed}") for seed in run.record.seeds[:seeds]]
+    return None if any(one is None for one in found) else np.stack(found)
+
+
+def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
+    """Mean of a metric over seeds, and its standard error.
+
+    Of a single seed the error is the one over test tuples that the evaluation gives, which says
+    nothing of another training.
+
+    Args:
+        run: A record.
+        metric: A number or a list of numbers for each seed.
+
+    Returns:
+        `(n,)` each, with n one for a number; None if the record does not hold the metric.
+    """
+    if metric not in run.record.metrics:
+        return None
+    values = np.array([np.atleast_1d(one) for one in run.record.metrics[metric]], float)
+    if len(values) > 1:
+        return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
+    return values[0], np.atleast_1d(run.record.metrics[f"{metric}_standard_error"][0])
+
+
+def subset_labels(membership: NDArray[np.bool_], names: Sequence[str]) -> list[str]:
+    """Each subset in words.
+
+    >>> subset_labels(np.array([[True, False], [True, True]]), ["image", "text"])
+    ['image', 'image, text']
+    """
+    return [", ".join(np.array(names)[row]) for row in membership]

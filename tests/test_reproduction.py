@@ -1,0 +1,526 @@
+"""A page of reproductions shows the records that are there, and says of the others: not run."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+import jupytext
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from multielbo import subsets
+from multielbo.experiments.description import record_name
+from multielbo.presets import preset
+from multielbo.records import NeedsGPU, complete, describe_run, write
+from multielbo.reproduction import figures, tables, values, words
+from multielbo.reproduction import runs as reproduction
+from multielbo.reproduction.request import request
+from multielbo.reproduction.runs import of_one_profile, over_beta, runs
+from multielbo.scoreboard.published import read_tables
+from multielbo.scoreboard.systems import read_systems
+from multielbo.setups.registry import setup_of
+
+matplotlib.use("Agg")
+ROOT = Path(__file__).parents[1]
+SYSTEMS = read_systems(ROOT / "book" / "published")
+TABLES = {table.name: table for table in read_tables(ROOT / "book" / "published", SYSTEMS)}
+TABLE_2, TABLE_6 = TABLES["sutter2021/table-2"], TABLES["sutter2021/table-6"]
+DATASET = "mnist-svhn-text"
+NAMES = ["mnist", "svhn", "text"]
+MODELS = ["mvae", "mmvae-averaged", "mopoe"]
+MEMBERSHIP = subsets.powerset(3).numpy()
+PAGES = ["celeba", "mnist_svhn_text", "polymnist", "written_spoken_drawn"]
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def record(
+    results: Path,
+    model: str = "mopoe",
+    *,
+    profile: str = "laptop",
+    beta: float | None = None,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    data: str = "mnist-svhn-text-reduced",
+    probe: np.ndarray | None = None,
+    modules: tuple[str, ...] = ("multielbo.subsets",),
+    **config: object,
+) -> Path:
+    """Write a made-up record with the preset's settings, and return its folder."""
+    experiment = preset(DATASET, model, profile, **({} if beta is None else {"beta": beta}))
+    settings = asdict(experiment) | config
+    settings.pop("seeds")
+    asked = describe_run(
+        record_name(experiment),
+        profile=profile,
+        config=settings,
+        seeds=seeds,
+        dataset=(f"{data}-train", "d" * 64),
+        modules=modules,
+        device="cpu",
+    )
+    probe = np.full(7, 0.5) if probe is None else probe
+    given = np.where(MEMBERSHIP[:-1], np.nan, 0.25)
+    arrays, metrics = {}, []
+    for seed in seeds:
+        found = {"subsets": MEMBERSHIP, "coherence": given, "probe": probe + 0.01 * seed}
+        found["log_likelihood"] = np.arange(-2006.0, -1999.0) + seed
+        arrays |= {f"{name}_seed{seed}": array for name, array in found.items()}
+        metrics.append(
+            {
+                "joint_coherence": 0.3 + 0.01 * seed,
+                "joint_coherence_standard_error": 0.004,
+                "probe_by_inputs": [0.5 + 0.1 * seed, 0.6, 0.7],
+                "probe_by_inputs_standard_error": [0.001, 0.002, 0.003],
+                "classifier_accuracy": [0.98, 0.8, 1.0],
+            }
+        )
+    arrays[f"samples_mnist_seed{seeds[0]}"] = np.zeros((3, 4, 1, 2, 2), np.uint8)
+    folder = results / asked.name / profile
+    write(folder, complete(asked, metrics, [60.0] * len(seeds)), arrays)
+    return folder
+
+
+def of(results: Path, models: list[str] = MODELS, **asked: object):
+    return request(DATASET, profile="quick", models=models, results=str(results), **asked)
+
+
+# --- what is asked for ----------------------------------------------------------------------------
+
+
+def test_lists_may_come_as_text_because_papermill_hands_them_over_so():
+    listed = request(DATASET, profile="full", models=MODELS, seeds=[0, 1], betas=[0.5, 1])
+    text = request(
+        DATASET, profile="full", models=json.dumps(MODELS), seeds="[0,1]", betas="[0.5, 1]"
+    )
+    assert text == listed
+    assert listed.betas == (0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"profile": "huge"}, "unknown profile 'huge'"),
+        ({"models": ["mopo"]}, "models: no model 'mopo'; choose from mvae"),
+        ({"models": []}, "models: the list is empty"),
+        ({"models": "mopoe"}, "models: it has to be a list"),
+        ({"seeds": "0,"}, "seeds: 0 is repeated|^$"),
+        ({"seeds": [0, 0]}, "seeds: 0 is repeated"),
+        ({"seeds": [0.5]}, "seeds: 0.5 is repeated or no whole number"),
+        ({"seeds": "[True]"}, "seeds: True is"),
+        ({"seeds": "all"}, "seeds: it has to be a list"),
+        ({"betas": [-1]}, "betas: -1 is no positive number"),
+        ({"betas": ["a"]}, "betas: 'a' is no positive number"),
+        ({"betas": [float("nan")]}, "betas: nan is no positive number"),
+    ],
+)
+def test_a_parameter_that_the_page_cannot_serve_is_refused_in_one_line(changes, message):
+    if changes == {"seeds": "0,"}:  # a tuple as text is a list too
+        assert request(DATASET, **{"profile": "quick", "models": MODELS} | changes).seeds == (0,)
+        return
+    with pytest.raises(ValueError, match=message) as caught:
+        request(DATASET, **{"profile": "quick", "models": MODELS} | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_lie_where_the_parameter_says_then_the_environment_then_in_data(monkeypatch):
+    monkeypatch.delenv("MULTIELBO_DATA", raising=False)
+    asked = {"profile": "quick", "models": MODELS}
+    assert request(DATASET, **asked).data == Path("data")
+    monkeypatch.setenv("MULTIELBO_DATA", "elsewhere")
+    assert request(DATASET, **asked).data == Path("elsewhere")
+    assert request(DATASET, data="mine", **asked).data == Path("mine")
+
+
+# --- which records there are ----------------------------------------------------------------------
+
+
+def test_without_records_every_model_is_there_and_says_not_run(tmp_path):
+    shown = runs(of(tmp_path / "none"))
+    assert shown == dict.fromkeys(MODELS)
+    lines = words.provenance(shown).splitlines()[2:]
+    assert [line.split(" | ")[1] for line in lines] == ["not run"] * 3
+    assert words.said(shown) == "Ours: not run."
+    assert of_one_profile(shown) == {}
+    assert set(map(len, over_beta(of(tmp_path), shown).values())) == {0}
+
+
+def test_with_some_records_the_others_say_not_run(tmp_path):
+    record(tmp_path, "mopoe")
+    shown = runs(of(tmp_path))
+    assert [model for model, run in shown.items() if run] == ["mopoe"]
+    line = words.said(shown)
+    assert "laptop profile, 3 seeds" in line
+    assert "mnist-svhn-text-reduced" in line
+    assert line.endswith("Not run: MVAE, MMVAE (averaged).")
+
+
+def test_with_all_records_nothing_says_not_run(tmp_path):
+    for model in MODELS:
+        record(tmp_path, model)
+    shown = runs(of(tmp_path))
+    assert "not run" not in (words.provenance(shown) + words.said(shown)).lower()
+    assert list(of_one_profile(shown)) == MODELS
+
+
+def test_a_full_record_goes_before_a_laptop_one(tmp_path):
+    record(tmp_path, profile="laptop")
+    record(tmp_path, profile="full")
+    assert runs(of(tmp_path))["mopoe"].record.profile == "full"
+
+
+def test_a_figure_holds_records_of_one_profile_and_names_those_it_leaves_out(tmp_path):
+    record(tmp_path, "mvae", profile="full")
+    for model in ("mmvae-averaged", "mopoe"):
+        record(tmp_path, model)
+    shown = runs(of(tmp_path))
+    together = of_one_profile(shown)
+    assert list(together) == ["mmvae-averaged", "mopoe"]
+    assert "Left out, of another profile: MVAE." in words.said(shown, together)
+    assert "Not run" not in words.said(shown, together)
+    record(tmp_path, "mopoe", profile="full")
+    assert list(of_one_profile(runs(of(tmp_path, ["mvae", "mmvae-averaged"])))) == ["mvae"]
+
+
+def test_a_record_of_other_settings_or_code_says_stale_and_a_fresh_one_does_not(tmp_path):
+    run = ["multielbo.experiments.run", "multielbo.models.mopoe"]
+    modules = (*run, "multielbo.setups.mnist_svhn_text")
+    record(tmp_path, "mopoe", modules=modules)
+    assert runs(of(tmp_path))["mopoe"].freshness.state == "fresh"
+    assert "stale" not in words.said(runs(of(tmp_path)))
+    record(tmp_path, "mopoe", modules=modules, epochs=77)
+    shown = runs(of(tmp_path))
+    assert shown["mopoe"].freshness == ("stale", "setting 'epochs' changed")
+    assert "stale" in words.said(shown)
+    assert "stale: setting 'epochs' changed" in words.provenance(shown)
+    record(tmp_path, "mopoe", modules=("multielbo.subsets",))
+    assert runs(of(tmp_path))["mopoe"].freshness.state == "stale"
+
+
+def test_a_record_that_lies_where_another_belongs_is_refused(tmp_path):
+    folder = record(tmp_path, "mvae")
+    (tmp_path / DATASET / "mopoe").mkdir()
+    folder.rename(tmp_path / DATASET / "mopoe" / "laptop")
+    with pytest.raises(ValueError, match=r"mopoe/laptop holds the record of .*/mvae \(laptop\); "):
+        runs(of(tmp_path))
+
+
+def test_a_record_that_was_edited_by_hand_is_refused(tmp_path):
+    file = record(tmp_path) / "record.json"
+    file.write_text(file.read_text().replace("0.31", "0.91"))
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        runs(of(tmp_path))
+
+
+def test_a_sweep_is_in_the_order_of_beta_not_of_its_folders(tmp_path):
+    for beta in (10.0, 0.5, 20.0, None):
+        record(tmp_path, beta=beta)
+    folders = sorted(path.name for path in (tmp_path / DATASET / "mopoe").glob("beta-*"))
+    assert folders == ["beta-0.5", "beta-10", "beta-20"]  # and 2.5 lies outside of them
+    asked = of(tmp_path)
+    found = over_beta(asked, runs(asked))
+    assert [run.record.config["beta"] for run in found["mopoe"]] == [0.5, 2.5, 10.0, 20.0]
+    assert found["mvae"] == []
+
+
+def test_a_sweep_mixes_no_profiles(tmp_path):
+    for beta in (0.5, None):
+        record(tmp_path, beta=beta, profile="full")
+    record(tmp_path, beta=10.0)
+    asked = of(tmp_path)
+    found = over_beta(asked, runs(asked))["mopoe"]
+    assert [run.record.profile for run in found] == ["full", "full"]
+
+
+# --- what is run ----------------------------------------------------------------------------------
+
+
+def test_the_book_trains_nothing_and_needs_no_data(tmp_path, monkeypatch):
+    for name in ("recorded", "data_of"):
+        monkeypatch.setattr(reproduction, name, lambda *_, **__: pytest.fail("the book trains"))
+    asked = of(tmp_path, betas=[0.5], data=str(tmp_path / "missing"))
+    over_beta(asked, runs(asked))
+
+
+def test_other_profiles_make_what_is_asked_for_and_write_it_to_the_results(tmp_path, monkeypatch):
+    made = []
+
+    def fake(experiment, results, train, test, classifiers, *, checkpoints, allow_cpu):
+        made.append((experiment, results, allow_cpu))
+        folder = record(results, experiment.model, beta=experiment.beta, seeds=experiment.seeds)
+        return reproduction.load(folder)
+
+    monkeypatch.setattr(reproduction, "recorded", fake)
+    monkeypatch.setattr(reproduction, "data_of", lambda *_: ("train", "test"))
+    asked = request(
+        DATASET,
+        profile="laptop",
+        models=["mvae", "mopoe"],
+        seeds=[3, 4],
+        betas=[1, 2.5],
+        results=str(tmp_path),
+        allow_cpu=True,
+    )
+    shown = runs(asked)
+    assert [(e.model, e.beta, e.seeds, e.profile) for e, *_ in made] == [
+        ("mvae", 2.5, (3, 4), "laptop"),
+        ("mopoe", 2.5, (3, 4), "laptop"),
+    ]
+    assert {tuple(rest) for _, *rest in made} == {(tmp_path, True)}
+    made.clear()
+    swept = over_beta(asked, shown)
+    assert [(e.model, e.beta) for e, *_ in made] == [
+        (model, beta) for model in ("mvae", "mopoe") for beta in (1.0, 2.5)
+    ]
+    assert [run.record.config["beta"] for run in swept["mopoe"]] == [1.0, 2.5]
+    assert runs(of(tmp_path))["mopoe"].record.seeds == [3, 4]
+
+
+def test_without_data_the_error_names_the_script_that_prepares_them(tmp_path):
+    asked = request(DATASET, profile="laptop", models=["mopoe"], data=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"data_scripts/mnist_svhn\.py"):
+        runs(asked)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_full_run_on_a_cpu_is_refused_with_its_hours(tmp_path):
+    asked = request("polydigits", profile="full", models=["mopoe"], results=str(tmp_path))
+    with pytest.raises(NeedsGPU, match=r"about \d+ h on this CPU"):
+        runs(asked)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def test_the_error_over_seeds_is_that_of_the_mean(tmp_path):
+    record(tmp_path)
+    run = runs(of(tmp_path))["mopoe"]
+    mean, error = values.averaged(run, "probe_by_inputs")
+    each = np.array(run.record.metrics["probe_by_inputs"])
+    np.testing.assert_allclose(mean, each.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(error, stats.sem(each), rtol=1e-12)
+    assert not np.allclose(error[0], each[:, 0].std(ddof=1))  # the wrong twin: a spread
+    assert values.averaged(run, "frechet_prior") is None
+
+
+def test_the_error_of_a_single_seed_is_the_evaluation_s(tmp_path):
+    record(tmp_path, seeds=(4,))
+    run = runs(of(tmp_path))["mopoe"]
+    assert values.averaged(run, "probe_by_inputs")[1].tolist() == [0.001, 0.002, 0.003]
+    assert values.averaged(run, "joint_coherence")[1].tolist() == [0.004]
+
+
+def test_arrays_come_by_seed_and_not_at_all_if_one_seed_lacks_them(tmp_path):
+    record(tmp_path)
+    run = runs(of(tmp_path))["mopoe"]
+    assert values.by_seed(run, "probe").shape == (3, 7)
+    np.testing.assert_allclose(values.by_seed(run, "probe")[:, 0], [0.5, 0.51, 0.52])
+    assert values.by_seed(run, "samples_mnist") is None
+    assert values.by_seed(run, "samples_mnist", seeds=1).shape == (1, 3, 4, 1, 2, 2)
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+    return {line[0]: line[1:] for line in lines[2:]}
+
+
+def test_a_table_prints_every_published_number_and_not_run_below_it():
+    found = rows(tables.printed_table(TABLE_2, [None], SYSTEMS))
+    for key, printed in TABLE_2.rows.items():
+        name = SYSTEMS.systems[key].name
+        assert [text.replace("\xa0", " ") for text in found[f"{name}, in print"]] == [
+            number.text if number else "not known" for number in printed
+        ]
+        assert found[f"{name}, ours"][0].strip(" |") == "not run"
+    assert len(found) == 2 * len(TABLE_2.rows)
+
+
+def test_ours_are_the_values_of_the_subset_that_heads_the_column(tmp_path):
+    by_size_then_place = np.linspace(0.1, 0.7, 7)
+    record(tmp_path, probe=by_size_then_place)
+    found = rows(tables.printed_table(TABLE_2, runs(of(tmp_path)).values(), SYSTEMS))
+    shown = [float(text.split()[0]) for text in found["MoPoE, ours"]]
+    order = [
+        int(np.flatnonzero((MEMBERSHIP == [n in column.inputs for n in NAMES]).all(1))[0])
+        for column in TABLE_2.columns
+    ]
+    np.testing.assert_allclose(shown, by_size_then_place[order] + 0.01, atol=5e-4)
+
+
+def test_a_laptop_record_is_never_reproduced_and_a_full_one_may_be(tmp_path):
+    exact = [number.value for number in TABLE_2.rows["mopoe"]]
+    probe = np.empty(7)
+    for column, value in zip(TABLE_2.columns, exact, strict=True):
+        probe[(MEMBERSHIP == [n in column.inputs for n in NAMES]).all(1)] = value - 0.01
+    record(tmp_path, probe=probe, data="mnist-svhn-text")
+    shown = runs(of(tmp_path))
+    table = tables.printed_table(TABLE_2, shown.values(), SYSTEMS)
+    assert "✓" not in table
+    assert "MoPoE: 7 not comparable" in tables.remarks(TABLE_2, shown.values(), SYSTEMS)
+    assert "laptop profile" in tables.remarks(TABLE_2, shown.values(), SYSTEMS)
+    record(tmp_path, profile="full", probe=probe, data="mnist-svhn-text")
+    table = tables.printed_table(TABLE_2, runs(of(tmp_path)).values(), SYSTEMS)
+    assert table.count("✓") == 7
+
+
+def test_a_model_that_the_paper_does_not_have_gets_a_row_of_its_own(tmp_path):
+    record(tmp_path, "powerset")
+    shown = runs(of(tmp_path, [*MODELS, "powerset"]))
+    found = rows(tables.printed_table(TABLE_2, shown.values(), SYSTEMS))
+    assert list(found)[-1] == "Powerset, ours"
+    assert "Powerset, in print" not in found
+
+
+def test_the_blocks_of_a_table_hold_the_columns_that_are_asked_for():
+    table = tables.printed_table(TABLE_6, [None], SYSTEMS, columns=[1, 2, 3])
+    assert table.splitlines()[0] == "|  | S → M | T → M | S, T → M |"
+
+
+def test_a_metric_by_subset_has_a_row_for_each_and_a_column_for_each_record(tmp_path):
+    for model in ("mvae", "mopoe"):
+        record(tmp_path, model)
+    table = tables.subset_table(runs(of(tmp_path)), "probe", NAMES)
+    assert table.splitlines()[0] == "| from | MVAE | MoPoE |"
+    assert list(rows(table)) == [
+        *NAMES,
+        "mnist, svhn",
+        "mnist, text",
+        "svhn, text",
+        "mnist, svhn, text",
+    ]
+    assert tables.subset_table({"mopoe": None}, "probe", NAMES).startswith("*No record")
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+
+def test_the_lines_run_what_is_missing_and_the_page_understands_them(tmp_path):
+    record(tmp_path, "mopoe", profile="full")
+    record(tmp_path, "mvae")
+    block = words.commands(
+        "mnist_svhn_text", DATASET, runs(of(tmp_path)), setup_of(DATASET), [0.5, 1.0]
+    )
+    lines = block.replace(" \\\n", " ").splitlines()
+    (own,) = [shlex.split(line) for line in lines if line.startswith("multielbo")]
+    (other,) = [shlex.split(line) for line in lines if line.startswith("papermill")]
+    assert own[:3] == ["multielbo", "run", "reproductions/mnist_svhn_text"]
+    assert own[3:] == other[3:]
+    given = dict(zip(own[4::3], own[5::3], strict=True))
+    assert set(own[3::3]) == {"-p"}
+    asked = request(DATASET, **given)
+    assert asked.models == ("mvae", "mmvae-averaged")  # a laptop record is not the full one
+    assert (asked.profile, asked.betas) == ("full", (0.5, 1.0))
+    assert asked.seeds == preset(DATASET, "mvae", "full").seeds
+    script = next(line for line in lines if line.startswith("python "))
+    assert (ROOT / script.split()[1]).is_file()
+
+
+def test_settings_are_those_of_the_presets(tmp_path):
+    found = rows(words.settings(DATASET))
+    full = preset(DATASET, "mopoe", "full")
+    assert found["latent dimensions"][-1] == str(full.latent_dim)
+    assert found["training tuples for the probe"][-1] == str(full.probe_examples)
+    assert words.settings("nothing").startswith("*There is no preset")
+
+
+def test_parts_show_the_weights_of_the_set_up():
+    setup = setup_of(DATASET)
+    found = rows(words.parts(setup))
+    shown = {name: float(cells[-1]) for name, cells in found.items()}
+    assert shown == pytest.approx(setup.likelihood_weights, abs=0.005)
+
+
+def test_judges_are_listed_by_their_data(tmp_path):
+    assert words.judges(dict.fromkeys(MODELS), NAMES).startswith("*No record")
+    for model in MODELS:
+        record(tmp_path, model)
+    found = rows(words.judges(runs(of(tmp_path)), NAMES))
+    assert found == {"mnist-svhn-text-reduced, laptop profile": ["0.980", "0.800", "1.000"]}
+
+
+def test_the_values_of_beta_are_those_of_the_catalogue():
+    found = words.betas_of(DATASET)
+    assert found == sorted(set(found))
+    assert preset(DATASET, "mopoe", "full").beta in found
+    assert words.betas_of("celeba") == []
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_a_point_of_the_trade_off_is_the_mean_over_seeds(tmp_path):
+    for beta in (0.5, None):
+        record(tmp_path, beta=beta)
+    asked = of(tmp_path, ["mopoe"])
+    _, ax = plt.subplots()
+    nats, share = TABLES["sutter2021/table-4"].rows["mopoe"][0], TABLE_6.rows["mopoe"][0]
+    figures.trade_off(ax, over_beta(asked, runs(asked)), {"mopoe": (nats, share)})
+    ours, printed = (container.lines[0].get_xydata() for container in ax.containers)
+    np.testing.assert_allclose(ours, [[-1999.0, 0.31]] * 2)
+    np.testing.assert_allclose(printed, [[nats.value, share.value]])
+    assert [text.get_text() for text in ax.texts] == ["0.5", "2.5"]
+
+
+def test_a_matrix_is_empty_where_the_target_is_an_input(tmp_path):
+    record(tmp_path)
+    figure = plt.figure()
+    figures.matrices(figure, of_one_profile(runs(of(tmp_path))), NAMES, title="T", below="B")
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["0.25"] * 9  # of 6 subsets and 3 targets, half are inputs
+    assert figure.get_supxlabel() == "B"
+
+
+def test_the_legend_of_the_curves_holds_joint_coherence(tmp_path):
+    record(tmp_path)
+    figure = plt.figure()
+    panels = {"probe": "probe_by_inputs", "coherence": "coherence_by_inputs"}
+    shown = of_one_profile(runs(of(tmp_path)))
+    figures.curves(figure, shown, panels, title="T", below="B")
+    (legend,) = figure.legends
+    error = stats.sem([0.30, 0.31, 0.32])
+    assert legend.get_texts()[0].get_text() == f"MoPoE, joint 0.310 ± {error:.3f}"
+    assert len(figure.axes[0].containers) == 1
+    assert not figure.axes[1].containers  # the made-up record does not hold it
+
+
+def test_attributes_are_in_the_order_of_the_first_values():
+    _, ax = plt.subplots()
+    found = {"image": [0.9, np.nan, 0.4], "text": [0.1, 0.2, 0.3]}
+    figures.attributes(ax, found, ["Smiling", "Bald", "Wearing_Hat"])
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["Bald", "Wearing Hat", "Smiling"]
+    assert ax.lines[1].get_xdata().tolist() == [0.2, 0.3, 0.1]
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_takes_the_same_parameters(page):
+    text = (ROOT / "notebooks" / "reproductions" / f"{page}.py").read_text(encoding="utf-8")
+    (cell,) = [
+        cell
+        for cell in jupytext.reads(text, fmt="py:percent").cells
+        if "parameters" in cell.metadata.get("tags", ())
+    ]
+    given = {
+        statement.targets[0].id: ast.literal_eval(statement.value)
+        for statement in ast.parse(cell.source).body
+    }
+    assert list(given) == ["profile", "models", "seeds", "betas", "results", "data", "allow_cpu"]
+    assert given["profile"] == "quick"
+    assert request(page.replace("_", "-"), **given).profile == "quick"
