@@ -13,6 +13,7 @@ import papermill
 import pytest
 
 from multielbo import digests
+from multielbo.publishing import notebooks
 from multielbo.publishing.execution import NotebookError, execute
 from multielbo.publishing.notebooks import notebook_digest, python_cells
 
@@ -163,6 +164,24 @@ def test_records_count_if_the_notebook_can_read_them(
     record.parent.mkdir(parents=True)
     record.write_text("{}", encoding="utf-8")
     assert (digest_of(text, tmp_path) != before) is counts
+
+
+def test_a_page_that_reads_a_record_rests_on_the_code_that_made_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = TINY + "from multielbo import records"
+    record = tmp_path / "book" / "results" / "mopoe" / "full" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text('{"modules": ["multielbo.gaussians"]}', encoding="utf-8")
+    before = digest_of(text, tmp_path)
+    digests = {"multielbo.gaussians": "another"}
+    known = notebooks.code_digest
+    monkeypatch.setattr(
+        notebooks,
+        "code_digest",
+        lambda *modules, **rest: digests.get(*modules) if modules else known(**rest),
+    )
+    assert digest_of(text, tmp_path) != before
 
 
 def test_versions_of_the_numerical_packages_count(monkeypatch: pytest.MonkeyPatch) -> None:

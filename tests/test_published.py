@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from multielbo.digests import reachable_modules
 from multielbo.scoreboard.claims import read_claims
 from multielbo.scoreboard.decisions import published_contrasts
 from multielbo.scoreboard.numbers import number
@@ -176,6 +177,12 @@ def test_shares_lie_between_zero_and_one():
 @pytest.mark.parametrize("dataset", sorted(set(SETUPS) & set(SYSTEMS.datasets)))
 def test_modalities_are_in_the_order_of_the_set_up(dataset):
     assert SYSTEMS.datasets[dataset].modalities == tuple(setup_of(dataset).modalities)
+
+
+def test_a_run_reaches_nothing_of_the_scoreboard():
+    reached = reachable_modules("multielbo.experiments.run", "multielbo.models.registry")
+    assert not [module for module in reached if "scoreboard" in module]
+    assert "multielbo.records" in reachable_modules("multielbo.scoreboard.page")
 
 
 # --- readings of a text that had lost its typography ----------------------------------------------

@@ -49,6 +49,13 @@ MOPOE = {
 }
 
 
+@pytest.fixture(autouse=True)
+def no_git(monkeypatch):
+    """Made-up records are of no commit, and asking git for one takes most of their time."""
+    none = {"commit": None, "dirty": None}
+    monkeypatch.setattr("multielbo.records.provenance.commit", lambda: none)
+
+
 def record(
     results: Path,
     model: str = "mopoe",
@@ -190,7 +197,7 @@ def test_systems_whose_runs_differ_alike_share_a_line(tmp_path):
     for model in ("mvae", "mopoe"):
         record(tmp_path, model, profile="laptop")
     text = page.number_table(TABLE_2, read_runs(tmp_path, SYSTEMS), SYSTEMS)
-    assert "- Our MVAE, MoPoE: laptop, 5 seeds. What differs: laptop profile." in text
+    assert "- Our MVAE, MoPoE: laptop, 5 seeds, fresh. What differs: laptop profile." in text
 
 
 def test_another_bound_under_the_same_name_is_named(tmp_path):
@@ -277,6 +284,11 @@ def test_quick_records_and_unfinished_ones_do_not_exist_for_the_page(tmp_path):
     assert read_runs(tmp_path / "missing", SYSTEMS) == []
 
 
+def test_a_record_of_one_value_of_beta_is_no_record_of_the_model(tmp_path):
+    record(tmp_path, "mopoe/beta-0.5")
+    assert read_runs(tmp_path, SYSTEMS) == []
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [
@@ -305,7 +317,7 @@ def test_a_record_edited_by_hand_stops_the_page(tmp_path):
 
 def test_a_stale_record_is_shown_as_stale(tmp_path, monkeypatch):
     record(tmp_path)
-    assert only_run(tmp_path).label == "full, 5 seeds"
+    assert only_run(tmp_path).label == "full, 5 seeds, fresh"
     changed = {"multielbo.gaussians": "0" * 16}
     monkeypatch.setattr("multielbo.records.provenance.module_digests", lambda modules: changed)
     run = only_run(tmp_path)
@@ -355,7 +367,7 @@ def test_a_laptop_record_is_shown_and_nothing_is_called_reproduced(tmp_path):
     text = page.number_table(TABLE_2, runs, SYSTEMS)
     assert printed("| 0.95 ± 0.01<br>ours 0.950 ± 0.008 |") in text
     assert "| **verdict** | not run | not run | not comparable |" in text
-    assert "- Our MoPoE: laptop, 5 seeds. What differs: laptop profile; " in text
+    assert "- Our MoPoE: laptop, 5 seeds, fresh. What differs: laptop profile; " in text
     for named in ("laptop profile", "data mnist-svhn-text-reduced", "20 epochs instead of 150"):
         assert named in text
     assert "reproduced" not in text

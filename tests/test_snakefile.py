@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,11 +29,11 @@ TINY = ROOT / "tests" / "tiny_grid.smk"
 ONE = "polydigits/mopoe/beta-0.5"  # the record that runs; both are planned
 PART = f"build/grid/unfinished/{ONE}/laptop/seed-{{}}/record.json"
 RECORD = f"build/grid/{ONE}/laptop/record.json"
-LIMIT = 300  # seconds; some faults of the engine make it wait without end
+LIMIT = 420  # seconds; some faults of the engine make it wait without end
 SLURM = (
     *("--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm")),
     *("--slurm-init-seconds-before-status-checks", "1", "--seconds-between-status-checks", "1"),
-    *("--latency-wait", "5", "--default-resources", "slurm_partition=debug", "mem_mb=300"),
+    *("--latency-wait", "5"),
 )
 STARTED, WAITED, RESUMED, ENDED = (
     f"seed 0 {event} after step {step}"
@@ -69,15 +70,20 @@ def engine(folder: Path, *arguments: str, **others) -> str:
     return said
 
 
-def started(folder: Path, *arguments: str, **others) -> subprocess.Popen:
-    """A run that goes on while the test does."""
-    return subprocess.Popen(
+@contextmanager
+def started(folder: Path, *arguments: str, **others) -> Iterator[subprocess.Popen]:
+    """A run that goes on while the test does, and not longer."""
+    with subprocess.Popen(
         command(folder, *arguments, **others),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # nothing where it has ended
 
 
 def planned(output: str) -> Counter[str]:
@@ -197,10 +203,10 @@ def test_a_job_that_slurm_loses_in_the_middle_goes_on_and_changes_no_number(undi
     folder.mkdir()
     (folder / "hold-0").touch()
     with tempfile.TemporaryDirectory(prefix="slurm-") as state, slurm_node(Path(state)):
-        with started(folder, *SLURM, RECORD) as process:
+        with started(folder, RECORD, *SLURM) as process:
             wait(lambda: WAITED in steps(folder), process)
             before = squeue()
-            lose(folder, lambda worker: scancel(before, "seed0"))
+            lose(folder, lambda worker: scancel(before, "_0"))
             said, _ = process.communicate()
         after = squeue()
     print(said, *before, *after, *steps(folder), sep="\n")
@@ -221,6 +227,6 @@ def squeue() -> list[str]:
     return done.stdout.splitlines()
 
 
-def scancel(jobs: list[str], name: str) -> None:
-    number = next(line.split()[0] for line in jobs if name in line)
+def scancel(jobs: list[str], end: str) -> None:
+    number = next(line.split()[0] for line in jobs if line.endswith(end))
     subprocess.run(["scancel", number], check=True)

@@ -135,23 +135,33 @@ Markdown(
 # ## What they generate
 #
 # Pictures and spectrograms are kept in the records; the pen's paths, which are no pictures, are not.
-# Each block is one test tuple: what is generated from the written digit alone, from the written and the spoken one, and from all three.
-# Low frequencies are at the bottom of a spectrogram, and time runs to the right.
+# Both are of one test tuple: what is generated from the written digit alone, from the written and the spoken one, and from all three.
+# High pitches are at the top of a spectrogram, and time runs to the right.
 
-# %% tags=["remove-input"] mystnb={"image": {"alt": "Generated handwritten digits and spectrograms, two rows for each model, and for each of two test tuples one column for every number of inputs."}}
-rows, labels = [], []
-for model, run in together.items():
-    for name in names:
-        if (found := by_seed(run, f"samples_{name}", seeds=1)) is not None:
-            rows.append([image for example in range(2) for image in found[0][:, example]])
-            labels.append(f"{LABELS[model]}, {name}")
+# %% tags=["remove-input"] mystnb={"image": {"alt": "One row for each model: a handwritten digit and a spectrogram, each generated from the written digit alone, from written and spoken, and from all three."}}
+kept = {
+    name: {model: by_seed(run, f"samples_{name}", seeds=1) for model, run in together.items()}
+    for name in names
+}
+pictured = [name for name, found in kept.items() if any(x is not None for x in found.values())]
+rows = {
+    model: [image for name in pictured for image in kept[name][model][0][:, 0]]
+    for model in together
+    if pictured and all(kept[name][model] is not None for name in pictured)
+}
 if rows:
-    fig = plt.figure(figsize=(6.4, 0.9 + 0.72 * len(rows)))
-    plots.image_grid(fig, rows, labels, ["written", "+ spoken", "+ drawn"] * 2)
+    inputs = [f"from {names[0]}", *(f"+ {name}" for name in names[1:])]
+    fig = plt.figure(figsize=(7.4, 1.2 + 0.8 * len(rows)))
+    plots.image_grid(
+        fig,
+        list(rows.values()),
+        [LABELS[model] for model in rows],
+        [f"{name}\n{given}" for name in pictured for given in inputs],
+    )
     figures.frame(
         fig,
         "Heard, seen and drawn: three ways to the same digit",
-        words.said(shown, together) + " The first seed is shown.",
+        words.said(shown, rows) + " The first seed is shown.",
     )
     plt.show()
 

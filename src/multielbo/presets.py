@@ -89,8 +89,8 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "importance_samples": (15, 1000),
         "likelihood_examples": (None, 1000),
     },
-    # Nobody's settings: chosen by MoPoE's coherence and likelihood on a held-out part of the training
-    # split, with a training speaker and training writers held out.
+    # Nobody's settings: chosen by MoPoE's coherence and likelihood inside the training split, with
+    # one of its speakers and some of its strokes held out.
     ("written-spoken-drawn", "laptop"): {
         "seeds": (0, 1, 2),
         "latent_dim": 32,

@@ -1,8 +1,9 @@
 """Translated PolyMNIST: smaller digits at random places, so that their position is private.
 
 Each digit is scaled by three quarters, put at a random place of a black picture and binarised; the
-rest is PolyMNIST's recipe (Daunhawer et al. 2022, with the sizes of MultiVae). Pairing and crops are PolyMNIST's own draws: with the same seed a tuple
-shows the digits and backgrounds of the same tuple of `polymnist-hopper`.
+rest is PolyMNIST's recipe (Daunhawer et al. 2022, with the sizes of MultiVae). Pairing and crops
+are PolyMNIST's own draws: with the same seed a tuple shows the digits and backgrounds of the same
+tuple of `polymnist-hopper`.
 
 The ten published backgrounds are not known to us, and one of the five is not free. Here Grace
 Hopper's portrait takes that one's place, and pictures that installed packages ship or that are

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["checkpoint_file", "kept_judges", "outcome", "run_seed"]
 
+import os
+import platform
 import time
 from pathlib import Path
 
@@ -136,5 +138,8 @@ def kept_judges(
         encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
         return Classifiers.load(file, train, encoders)
     made = judges(experiment, setup, train, test)
-    made.save(file)
+    # Seeds that start together each train them; each writes a file of its own and moves it.
+    own = file.with_name(f"{file.stem}-{platform.node()}-{os.getpid()}.pt")
+    made.save(own)
+    os.replace(own, file)
     return made

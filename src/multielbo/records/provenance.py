@@ -9,6 +9,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -61,7 +62,11 @@ def module_digests(modules: Iterable[str]) -> dict[str, str]:
 
 
 def _own_digest(module: str) -> str:
-    source = Path(find_spec(module).origin).read_text(encoding="utf-8")
+    return _source_digest(Path(find_spec(module).origin).read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1024)  # by the text: a table of many records asks for the same modules
+def _source_digest(source: str) -> str:
     return hashlib.sha256(digests.canonical(source).encode()).hexdigest()[:16]
 
 

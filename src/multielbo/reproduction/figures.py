@@ -41,7 +41,9 @@ def curves(
         title: The message.
         below: Where the records come from.
     """
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    lines = -(-len(shown) // 2)
+    drawn, legend = figure.subfigures(2, 1, height_ratios=(14, lines))
+    axes = drawn.subplots(1, len(panels), squeeze=False)[0]
     for ax, (label, metric) in zip(axes, panels.items(), strict=True):
         for place, (model, run) in enumerate(shown.items()):
             if (found := averaged(run, metric)) is None:
@@ -56,7 +58,7 @@ def curves(
         joint = averaged(run, "joint_coherence")
         said = "" if joint is None else f", joint {joint[0][0]:.3f} ± {joint[1][0]:.3f}"
         axes[0].plot([], [], color=colour(model), marker="o", ms=3.5, label=LABELS[model] + said)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    legend.legend(*axes[0].get_legend_handles_labels(), loc="center", ncols=2, fontsize=9)
     frame(figure, title, below)
 
 
@@ -99,10 +101,7 @@ def trade_off(
                 [one.share.mean() for one in points],
                 xerr=[_spread(one.nats) for one in points],
                 yerr=[_spread(one.share) for one in points],
-                color=colour(model),
-                marker="o",
-                ms=5,
-                lw=1.0,
+                **{"color": colour(model), "marker": "o", "ms": 5, "lw": 1.0},
                 label=f"{LABELS[model]}, ours",
             )
     for model, (nats, share) in printed.items():
@@ -111,12 +110,8 @@ def trade_off(
             share.value,
             xerr=nats.spread,
             yerr=share.spread,
-            color=colour(model),
-            marker="D",
-            mfc="white",
-            ms=6,
-            lw=1.0,
-            ls="none",
+            **{"color": colour(model), "marker": "D", "ms": 6, "mfc": "white"},
+            **{"lw": 1.0, "ls": "none"},
             label=f"{LABELS[model]}, in print",
         )
     ax.set(xlabel="log-likelihood of all modalities (nats)", ylabel="joint coherence")
@@ -157,20 +152,37 @@ def matrices(
     frame(figure, title, below)
 
 
-def attributes(ax: Axes, values: Mapping[str, ArrayLike], names: Sequence[str]) -> None:
-    """A value of every attribute, one marker for each that is given, by the first one's order.
+def attributes(
+    figure: Figure,
+    found: Mapping[str, Mapping[str, ArrayLike]],
+    names: Sequence[str],
+    *,
+    title: str,
+    below: str,
+) -> None:
+    """A value of every attribute, a panel for each model; all panels are in one order.
 
     Args:
-        ax: Where to draw.
-        values: By label one value for each attribute, `(A,)`; not a number where nobody has it.
+        figure: Where to draw.
+        found: By model and by label one value for each attribute, `(A,)`; not a number where
+            nobody has it. The first label's mean over models gives the order.
         names: Of the attributes.
+        title: The message.
+        below: Where the records come from.
     """
-    order = np.argsort(np.nan_to_num(np.asarray(next(iter(values.values())), float)))
-    for (label, found), marker in zip(values.items(), "os^Dv", strict=False):
-        ax.plot(np.asarray(found, float)[order], range(len(order)), marker, ms=4, label=label)
-    ax.set_yticks(range(len(order)), [names[place].replace("_", " ") for place in order], size=7)
-    ax.set(xlabel="average precision", xlim=(0, 1), ylim=(-1, len(order)))
-    ax.legend(loc="lower right", fontsize=9)
+    first = np.mean([next(iter(values.values())) for values in found.values()], axis=0)
+    order = np.argsort(np.nan_to_num(first))
+    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    for ax, (model, values) in zip(axes, found.items(), strict=True):
+        for (label, one), marker in zip(values.items(), "osx^Dv+", strict=False):
+            at = np.asarray(one, float)[order]
+            ax.plot(at, range(len(order)), marker, ms=4, mfc="none", color=INK, label=label)
+        ax.set_title(LABELS[model], loc="center", fontsize=10, color=colour(model))
+        ax.set(xlabel="average precision", xlim=(0, 1), ylim=(-1, len(order)))
+        ax.grid(axis="y", lw=0.4)
+    axes[0].set_yticks(range(len(order)), [names[i].replace("_", " ") for i in order], size=7)
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    frame(figure, title, below)
 
 
 def frame(figure: Figure, title: str, below: str) -> None:

@@ -42,14 +42,15 @@ class Run:
 
     @property
     def label(self) -> str:
-        """Profile and number of seeds, and whether the record is stale."""
-        seeds = len(self.record.seeds)
-        stale = ", stale" if self.freshness.state == "stale" else ""
-        return f"{self.record.profile}, {seeds} seed{'s' if seeds > 1 else ''}{stale}"
+        """Profile, number of seeds, and whether the record is fresh or stale."""
+        seeds = f"{len(self.record.seeds)} seed{'s' if len(self.record.seeds) > 1 else ''}"
+        return f"{self.record.profile}, {seeds}, {self.freshness.state}"
 
 
 def read_runs(results: Path, systems: Systems) -> list[Run]:
-    """The records of all data sets that the scoreboard knows; quick runs are no results.
+    """The records of all data sets that the scoreboard knows.
+
+    Quick runs are no results, and records of one value among many, as of beta, have other pages.
 
     Args:
         results: Folder of records, `book/results`; it may be missing.
@@ -64,9 +65,9 @@ def read_runs(results: Path, systems: Systems) -> list[Run]:
         if any(part.startswith(".") for part in file.relative_to(results).parts):
             continue  # half of a record that is being written
         record, arrays = load(file.parent)
-        name, _, model = record.name.partition("/")
+        name, model, *setting = record.name.split("/")
         key = _key(name, systems)
-        if key and record.profile != "quick":
+        if key and not setting and record.profile != "quick":
             found.append(Run(record, arrays, key, model, freshness(record)))
     return found
 
