@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -197,7 +200,7 @@ def test_the_record_of_the_queue_is_that_of_the_notebook_and_of_single_seeds(tmp
     assert records("merge", *settings, "--parts", parts, "--out", out) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(out / "polydigits/mopoe/laptop")
     merged, same = load(out / "polydigits/mopoe/laptop")
-    assert merged.digest == here.digest == asked(experiment, data[0]).digest
+    assert merged.digest == here.digest == asked(experiment, *data).digest
     assert merged.metrics == here.metrics
     assert merged.seeds == [0, 1]
     assert "seeds" not in merged.config
@@ -316,12 +319,55 @@ def test_workers_run_the_seeds_of_a_record_at_once(tmp_path, capsys, quick, monk
         return SimpleNamespace(seconds=[1.0], device="here")
 
     monkeypatch.setattr(making._Seeds, "run", part)
-    monkeypatch.setattr(making, "ProcessPoolExecutor", lambda n, mp_context: ThreadPoolExecutor(n))
+    monkeypatch.setattr(making, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
     assert run(tmp_path, "polydigits/mopoe/beta-0.5", "--workers", 2) == 1
     told = capsys.readouterr().out
     assert "seed 0 took 1 s on here" in told
     assert "failed: seed 1 is unlucky" in told
     assert done == [0]
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_worker_ends_when_its_queue_is_killed(guarded):
+    """Of two processes that wait, the one without the guard lives on and has to be killed."""
+    program = f"""
+import multiprocessing, os, sys, time
+from multielbo.experiments.making import _end_with_parent
+
+def work():
+    if {guarded}:
+        _end_with_parent()
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    multiprocessing.get_context("fork").Process(target=work).start()
+    time.sleep(600)
+"""
+    queue = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    worker = int(queue.stdout.readline())
+    queue.kill()
+    queue.wait()
+    queue.stdout.close()
+    ended = _ended(worker, seconds=10.0 if guarded else 1.0)
+    if not ended:
+        os.kill(worker, signal.SIGKILL)
+    assert ended is guarded
+
+
+def _ended(process: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        state = Path(f"/proc/{process}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc to see processes in")
+def test_processes_can_be_seen():
+    assert not _ended(os.getpid(), seconds=0.1)
 
 
 def test_a_worker_refuses_code_that_is_not_what_the_queue_started_with():

@@ -26,6 +26,7 @@ from multielbo.reproduction import figures, tables, values, words
 from multielbo.reproduction import runs as reproduction
 from multielbo.reproduction.request import request
 from multielbo.reproduction.runs import of_one_profile, over_beta, runs
+from multielbo.reproduction.sweeps import trade_off
 from multielbo.scoreboard.published import read_tables
 from multielbo.scoreboard.systems import read_systems
 from multielbo.setups.registry import setup_of
@@ -496,7 +497,7 @@ def test_a_point_of_the_trade_off_is_the_mean_over_seeds(tmp_path):
     asked = of(tmp_path, ["mopoe"])
     _, ax = plt.subplots()
     nats, share = TABLES["sutter2021/table-4"].rows["mopoe"][0], TABLE_6.rows["mopoe"][0]
-    figures.trade_off(ax, over_beta(asked, runs(asked)), {"mopoe": (nats, share)})
+    trade_off(ax, over_beta(asked, runs(asked)), {"mopoe": (nats, share)})
     ours, printed = (container.lines[0].get_xydata() for container in ax.containers)
     np.testing.assert_allclose(ours, [[-1999.0, 0.31]] * 2)
     np.testing.assert_allclose(printed, [[nats.value, share.value]])

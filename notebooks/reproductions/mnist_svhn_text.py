@@ -28,6 +28,7 @@ data = ""
 allow_cpu = False
 
 # %% tags=["remove-cell"]
+import math
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,12 +36,14 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from multielbo import plots
+from multielbo.architectures.digits import LENGTH, SVHN
 from multielbo.metrics.coherence import joint_coherence
 from multielbo.presets import preset
 from multielbo.publishing.show import show
 from multielbo.reproduction import figures, tables, words
 from multielbo.reproduction.request import request
 from multielbo.reproduction.runs import over_beta, runs
+from multielbo.reproduction.sweeps import trade_off
 from multielbo.scoreboard.page import figures_list
 from multielbo.scoreboard.published import read_figures, read_tables
 from multielbo.scoreboard.systems import read_systems
@@ -77,7 +80,8 @@ def with_line(table: str, of: dict, more: str) -> Markdown:
 
 
 glue("beta", f"{full.beta:g}", display=False)
-glue("latent_dim", str(full.latent_dim), display=False)
+glue("characters", str(LENGTH), display=False)
+glue("values", f"{math.prod(SVHN):,}", display=False)
 glue("probe_examples", str(full.probe_examples), display=False)
 glue("importance_samples", str(full.importance_samples[0]), display=False)
 glue("prior_samples", f"{full.prior_samples:,}", display=False)
@@ -101,7 +105,7 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # %% [markdown]
 # ## The conventions that matter
 #
-# The word has 8 characters and a house number some three thousand values, so that an unweighted sum of log-likelihoods would forget the text.
+# The word has {glue:text}`characters` characters and a house number {glue:text}`values` values, so that an unweighted sum of log-likelihoods would forget the text.
 # Each likelihood is therefore weighted in training by the house number's dimensions over its own, where a text counts its characters.
 # The log-likelihoods of the tables are *not* weighted.
 
@@ -202,7 +206,7 @@ for key in table_4.rows:
     )
     diamonds[table_4.models[key][0]] = (nats, share)
 fig, ax = plt.subplots(figsize=(7.4, 4.2))
-figures.trade_off(ax, sweeps, diamonds)
+trade_off(ax, sweeps, diamonds)
 first = {model: found[0] if found else None for model, found in sweeps.items()}
 figures.frame(fig, "The top right corner has both", words.said(first))
 plt.show()
@@ -217,9 +221,9 @@ Markdown(words.commands(PAGE, DATASET, compared or shown, setup, words.betas_of(
 # %% [markdown]
 # ## Equation 5 as an objective
 #
-# MoPoE's objective is a bound on the average of the ELBOs of all subsets, which is equation 5 of the paper and {eq}`eq-powerset-elbo` here.
-# One can as well train that average itself, at the price of a pass through the decoders for every subset.
-# If the shortcut costs nothing, the two rows agree.
+# Appendix C.3 trains the average of the ELBOs of all subsets with a latent and a pass through the decoders for each, {eq}`eq-powerset-elbo`, where MoPoE draws one latent from the mixture, {eq}`eq-mopoe`.
+# As {doc}`/chapters/aggregation/mopoe` shows, the released objectives are one objective with two estimators: what can differ is the noise of the gradient and the cost of a step.
+# So the two rows should agree, and the dearer one need not be better.
 
 # %% tags=["remove-input"]
 pair = {model: run for model, run in shown.items() if model in ("powerset", "mopoe")}

@@ -17,7 +17,7 @@
 # Every modality of PolyMNIST shows the same class in another hand and on another background, and some digits are hard to read on theirs.
 # So evidence should add up: who has seen four views should know the class better than who has seen one.
 # {cite:t}`sutter2021` measure whether models do, with networks and hyper-parameters that all of them share, so that only the aggregation differs.
-# With five modalities there are 31 subsets, and a model is asked for all of them.
+# With five modalities there are {glue:text}`subsets` subsets, and a model is asked for all of them.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -71,6 +71,7 @@ rerun = printed["senellart2025/polymnist-coherence"]
 full = preset(DATASET, "mopoe", "full")
 nothing = "*There is no record yet, so there is nothing to draw; the lines above make one.*"
 
+glue("subsets", str(2 ** len(names) - 1), display=False)
 glue("beta", f"{full.beta:g}", display=False)
 glue("probe_examples", str(full.probe_examples), display=False)
 glue("importance_samples", str(full.importance_samples[0]), display=False)

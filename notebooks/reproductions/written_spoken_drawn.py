@@ -17,7 +17,7 @@
 # A tuple is a picture of a handwritten digit, a spectrogram of the spoken one and the path of a pen that draws it, all three real and of one class.
 # No paper reports numbers on these data, so this page reproduces none: it asks the papers' question where the modalities differ as much as senses do.
 # Can a model hear a digit and draw it?
-# The speakers and the writers of the test set do not occur in training, so that what carries over from one modality to another is the class and little else.
+# The speakers of the test set, and those who held the pen, do not occur in training, so that what carries over from one modality to another is the class and little else.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -29,9 +29,12 @@ data = ""
 allow_cpu = False
 
 # %% tags=["remove-cell"]
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Markdown
+from myst_nb import glue
 
 from multielbo import plots
 from multielbo.metrics.coherence import conditional_coherence
@@ -42,6 +45,7 @@ from multielbo.reproduction.request import request
 from multielbo.reproduction.runs import of_one_profile, over_beta, runs
 from multielbo.reproduction.values import by_seed
 from multielbo.setups.registry import setup_of
+from multielbo.setups.written_spoken_drawn import PICTURES, STROKES
 
 DATASET, PAGE = "written-spoken-drawn", "written_spoken_drawn"
 plots.use_style()
@@ -60,6 +64,8 @@ over_beta(asked, shown)  # a sweep that is asked for leaves its records; this pa
 together = of_one_profile(shown)
 setup = setup_of(DATASET)
 names = list(setup.modalities)
+glue("path_values", str(math.prod(STROKES["drawn"])), display=False)
+glue("spectrogram_values", f"{math.prod(PICTURES['spoken']):,}", display=False)
 nothing = "*There is no record yet, so there is nothing to draw; the lines above make one.*"
 
 # %% [markdown]
@@ -79,7 +85,7 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # %% [markdown]
 # ## The conventions that matter
 #
-# A path of eight points has 16 numbers, a spectrogram over a thousand.
+# A pen's path has {glue:text}`path_values` numbers, a spectrogram {glue:text}`spectrogram_values`.
 # As in the papers, each likelihood is weighted in training by the largest modality's number of dimensions over its own; without the weights a model could ignore the pen at almost no cost.
 # All values lie between zero and one, so that one likelihood of one scale serves all three.
 
@@ -90,7 +96,7 @@ Markdown(words.parts(setup))
 Markdown(words.settings(DATASET))
 
 # %% [markdown]
-# A judge bounds what it can find, and these judges too have met neither the speakers nor the writers of the test set:
+# A judge bounds what it can find, and these have not met the test set's speakers and pens either:
 
 # %% tags=["remove-input"]
 Markdown(words.judges(shown, names))

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, softplus
 
@@ -99,7 +100,8 @@ class Bernoulli:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """x log sigmoid(parameters) + (1 - x) log sigmoid(-parameters), in nats."""
-        return _per_example(x * _meeting(parameters, x) - softplus(parameters), x)
+        logits = _logits(parameters, x)
+        return _per_example(x * logits - softplus(logits), x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The probability of a one."""
@@ -112,7 +114,7 @@ class Categorical:
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """The log-probability of the symbols that x marks, in nats."""
-        return _per_example(x * log_softmax(_meeting(parameters, x), -1), x)
+        return _per_example(x * log_softmax(_logits(parameters, x), -1), x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The probability of each symbol."""
@@ -135,6 +137,14 @@ def _meeting(parameters: Tensor, x: Tensor) -> Tensor:
             f"the shape {tuple(x.shape)} of the observations; build it for that shape"
         )
     return parameters
+
+
+def _logits(parameters: Tensor, x: Tensor) -> Tensor:
+    """The parameters as logits, at least as exact as x.
+
+    Under autocast a decoder ends in bfloat16, and a CPU would take logarithms of three digits.
+    """
+    return _meeting(parameters, x).to(torch.promote_types(parameters.dtype, x.dtype))
 
 
 def _check_scale(likelihood: Normal | Laplace) -> None:

@@ -117,7 +117,7 @@ def seed(options: argparse.Namespace) -> int:
             f"{cpu_hours(experiment):.0f} h on this CPU; use a GPU, or pass --allow-cpu"
         )
     data = data_of(experiment, options.data, device)
-    record = asked(experiment, data[0])
+    record = asked(experiment, *data)
     run_seed(experiment, options.seed, record, *data, options.out)
     print(part_folder(options.out, record, options.seed))
     return DONE

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["asked", "described", "record_name"]
+__all__ = ["asked", "described", "on_data", "record_name"]
 
 from dataclasses import asdict
 
-from multielbo.data.multimodal import MultimodalData
+from multielbo.data.multimodal import MultimodalData, content_digest
 from multielbo.experiments.experiment import Experiment
 from multielbo.models import registry as models
 from multielbo.presets import PRESETS, preset
@@ -43,7 +43,12 @@ def described(experiment: Experiment, device: str = "cpu") -> Record:
     )
 
 
-def asked(experiment: Experiment, train: MultimodalData) -> Record:
+def asked(experiment: Experiment, train: MultimodalData, test: MultimodalData) -> Record:
     """The record of an experiment that is about to start on these data."""
-    description = described(experiment, train.labels.device.type)
-    return adapted(description, dataset=(train.name, train.sha256))
+    return on_data(described(experiment, train.labels.device.type), train, test)
+
+
+def on_data(description: Record, train: MultimodalData, test: MultimodalData) -> Record:
+    """The record of these data; its one digest of them is that of both splits."""
+    both = content_digest({"train": train.sha256, "test": test.sha256})
+    return adapted(description, dataset=(train.name, both))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 __all__ = ["Places", "make"]
 
+import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from multielbo.experiments.costs import cost
-from multielbo.experiments.description import described
+from multielbo.experiments.description import described, on_data
 from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.seeds import checkpoint_file, kept_judges, run_seed
 from multielbo.experiments.sources import data_of, prepare
@@ -78,7 +80,7 @@ def make(
     except FileNotFoundError:
         data = None
     else:
-        asked = adapted(asked, dataset=(data[0].name, data[0].sha256))
+        asked = on_data(asked, *data)
     if folder := _fresh(asked, places, data is not None, say):
         say(f"fresh in {folder}")
         return
@@ -87,7 +89,7 @@ def make(
         left = max(until - time.monotonic(), 0.0)
         prepare(experiment.dataset, places.data, places.raw, places.repository, left)
         data = data_of(experiment, places.data, device)
-        asked = adapted(asked, dataset=(data[0].name, data[0].sha256))
+        asked = on_data(asked, *data)
     found, refused = read_parts(places.unfinished, asked)
     for seed, reason in refused.items():
         say(f"seed {seed} is run again: {reason}")
@@ -144,7 +146,7 @@ def _in_turn(seeds: _Seeds, missing: Sequence[int], workers: int, say: Say) -> N
 
 
 def _together(seeds: _Seeds, missing: Sequence[int], workers: int, say: Say) -> None:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _end_with_parent) as pool:
         runs = {seed: pool.submit(seeds.run_elsewhere, seed) for seed in missing}
         for seed in missing:
             say(_started(seeds, seed))
@@ -152,8 +154,21 @@ def _together(seeds: _Seeds, missing: Sequence[int], workers: int, say: Say) -> 
     for seed, error in zip(missing, errors, strict=True):
         if error is None:
             say(_finished(seed, runs[seed].result()))
-    if first := next((error for error in errors if error is not None), None):
-        raise first
+    failed = [error for error in errors if error is not None]
+    for error in failed[1:]:
+        say(f"another seed failed too: {' '.join(str(error).split())}")
+    if failed:  # what cannot be mended by another call comes first
+        raise min(failed, key=lambda error: isinstance(error, OutOfTime))
+
+
+def _end_with_parent() -> None:
+    """A worker whose queue was killed would train on unseen, beside the next queue's."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _started(seeds: _Seeds, seed: int) -> str:

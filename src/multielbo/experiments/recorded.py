@@ -43,7 +43,7 @@ def recorded(
         NeedsGPU: A full run was asked for where there is no GPU.
     """
 
-    wanted = asked(experiment, train)
+    wanted = asked(experiment, train, test)
 
     def run(seed: int) -> Outcome:
         checkpoint = checkpoint_file(checkpoints, wanted, seed) if checkpoints else None

@@ -18,8 +18,10 @@ from multielbo.metrics.evaluation import Evaluation, evaluate
 from multielbo.metrics.latents import conditional_samples
 from multielbo.models.model import Model
 from multielbo.networks import seeded
+from multielbo.precision import multiplying
 from multielbo.setups.setup import Setup
 from multielbo.train import History, TrainConfig, fit
+from multielbo.training import own_dropout
 from multielbo.vae import MultimodalVAE
 
 if TYPE_CHECKING:
@@ -81,7 +83,11 @@ def judges(
 ) -> Classifiers:
     """The classifiers for all models of one data set: train them once and share them."""
     encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
-    return train_classifiers(train, test, encoders, epochs=experiment.classifier_epochs, seed=seed)
+    device = train.labels.device
+    with own_dropout(device, seed), multiplying("float32", device):
+        return train_classifiers(
+            train, test, encoders, epochs=experiment.classifier_epochs, seed=seed
+        )
 
 
 def untrained(
@@ -146,19 +152,20 @@ def run(
     )
     history = fit(vae, train, config, checkpoint=checkpoint, until=until, progress=progress)
     trained = time.perf_counter()
-    evaluation = evaluate(
-        vae,
-        train,
-        test,
-        classifiers,
-        seed=seed,
-        probe_examples=experiment.probe_examples,
-        prior_samples=experiment.prior_samples,
-        coherence_examples=experiment.coherence_examples,
-        importance_samples=experiment.importance_samples,
-        likelihood_examples=experiment.likelihood_examples,
-        frechet_examples=experiment.frechet_examples,
-    )
+    with multiplying("float32", train.labels.device):
+        evaluation = evaluate(
+            vae,
+            train,
+            test,
+            classifiers,
+            seed=seed,
+            probe_examples=experiment.probe_examples,
+            prior_samples=experiment.prior_samples,
+            coherence_examples=experiment.coherence_examples,
+            importance_samples=experiment.importance_samples,
+            likelihood_examples=experiment.likelihood_examples,
+            frechet_examples=experiment.frechet_examples,
+        )
     evaluating = time.perf_counter() - trained
     return Result(vae, history, evaluation, seconds=history.seconds + evaluating)
 

@@ -130,7 +130,7 @@ def kept_judges(
     The digest in the file's name is that of their data, settings and code: stale ones are not used.
     """
     setup, module = setups.setup_of(experiment.dataset), setups.module_of(experiment.dataset)
-    code = module_digests(["multielbo.metrics.classifiers", module])
+    code = module_digests(["multielbo.experiments.run", module])
     decisive = [train.sha256, test.sha256, experiment.classifier_epochs, code]
     digest = sha256(canonical(decisive, "classifiers"))[:16]
     file = unfinished / ".judges" / f"{experiment.dataset}-{experiment.profile}-{digest}.pt"

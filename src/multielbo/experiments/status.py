@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from multielbo.experiments.catalogue import Wanted
 from multielbo.experiments.costs import cost
-from multielbo.experiments.description import described
+from multielbo.experiments.description import described, on_data
 from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.sources import data_of
-from multielbo.records import Record, adapted, freshness, load, of_data_of_parts, read_parts
+from multielbo.records import Record, freshness, load, of_data_of_parts, read_parts
 
 JUDGED = "judged by code and settings"
 NOT_HERE = f"data not here: {JUDGED}"
@@ -93,12 +93,11 @@ def _with_data(asked: Record, experiment: Experiment, data: Path | None) -> tupl
     if data is None:
         return asked, NOT_HERE
     try:
-        train, _ = data_of(experiment, data)
+        return on_data(asked, *data_of(experiment, data)), ""
     except FileNotFoundError:
         return asked, NOT_HERE
     except ValueError as error:
         return asked, f"{error}; {JUDGED}"
-    return adapted(asked, dataset=(train.name, train.sha256)), ""
 
 
 def _state(asked: Record, folder: Path, unknown: str) -> tuple[str, str, Record | None]:

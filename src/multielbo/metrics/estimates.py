@@ -15,7 +15,7 @@ class Estimate(NamedTuple):
     """What was measured, and one standard error of it.
 
     The error speaks of the test examples alone: of how another draw of them would differ. It says
-    nothing of another seed of training.
+    nothing of another seed of training, and it is too small where examples share originals.
     """
 
     value: Tensor

@@ -55,7 +55,7 @@ def evaluate(
         importance_samples: For each example and subset, 15 in Sutter et al. (2021); or several
             such numbers, each with draws of its own.
         likelihood_examples: Test examples for the log-likelihood, drawn at random; None for all.
-            Or one such entry for each number of samples.
+            Or one such entry for each number of samples; fewer are among the more.
         full_set_from: From this number of samples on the log-likelihood is that of the
             posterior given all modalities alone, because 2^M - 1 of them would cost too much.
         frechet_examples: Test examples for the Frechet distance, drawn at random; None for none.
@@ -96,8 +96,9 @@ def evaluate(
     probed = judge.columns(answered)
 
     log_likelihoods = {}
+    order = _some(test, max(number or len(test) for number in examples), generator)
     for count, number in zip(samples, examples, strict=True):
-        scored = test.take(_some(test, number, generator))
+        scored = test.take(order[:number])
         asked = subsets[-1:] if count >= full_set_from else subsets
         score, error = likelihood.log_likelihoods(model, scored, asked, count, generator)
         log_likelihoods[count] = LogLikelihoods(
