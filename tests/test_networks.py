@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from multielbo import networks
+from multielbo.barycenters import product
 from multielbo.networks import conv_decoder, conv_encoder, mlp_decoder, mlp_encoder, seeded
 from multielbo.upsampling import Upsampling
 
@@ -147,3 +149,24 @@ def test_upsampling_under_autocast_is_torchs_to_the_precision_of_bfloat16(genera
     reference = super(Upsampling, layer).forward(x)
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), reference, rtol=0, atol=2**-6)
+
+
+@pytest.mark.parametrize("clamped", [True, False])
+def test_an_expert_that_knows_nothing_leaves_the_gradient_of_a_product_finite(clamped, monkeypatch):
+    """The twin without a limit loses it, while the product itself is still right."""
+    if not clamped:
+        monkeypatch.setattr(networks, "LARGEST_LOG_VARIANCE", float("inf"))
+    encoder = mlp_encoder((2,), 1)
+    torch.nn.init.zeros_(encoder.posterior.weight)
+    encoder.posterior.bias = torch.nn.Parameter(torch.tensor([0.5, 200.0]))
+    loc, scale = encoder(torch.zeros(3, 2))
+    pooled, spread = product(loc[None], scale[None], torch.ones(1, 1), prior_exponent=1.0)
+    (pooled + spread).sum().backward()
+    assert torch.equal(spread, torch.ones(1, 3, 1)), "the prior alone speaks"
+    assert bool(encoder.posterior.bias.grad.isfinite().all()) is clamped
+
+
+def test_the_limit_of_the_spread_is_a_float32_number_that_can_be_squared_and_inverted():
+    spread = torch.tensor(0.5 * networks.LARGEST_LOG_VARIANCE).exp()
+    tiny = torch.finfo(torch.float32).tiny
+    assert tiny < spread.square().reciprocal() < spread.square() < torch.finfo(torch.float32).max

@@ -18,10 +18,10 @@ import torch
 from scipy import stats
 
 from multielbo import subsets
-from multielbo.experiments import seeds as seeds_module
+from multielbo.experiments import recorded as experiments_recorded
 from multielbo.experiments.description import record_name
-from multielbo.presets import PRESETS, preset
-from multielbo.records import NeedsGPU, complete, describe_run, provenance, write
+from multielbo.presets import preset
+from multielbo.records import NeedsGPU, Outcome, complete, describe_run, provenance, write
 from multielbo.reproduction import figures, tables, values, words
 from multielbo.reproduction import runs as reproduction
 from multielbo.reproduction.request import request
@@ -300,18 +300,21 @@ def test_other_profiles_make_what_is_asked_for_and_write_it_to_the_results(tmp_p
 
 
 def test_a_run_leaves_a_record_that_the_next_one_takes(tmp_path, monkeypatch):
+    trained = []
+
+    def outcome(experiment, seed, *_, **__):
+        trained.append(seed)
+        return Outcome({"joint_coherence": 0.1 * seed}, {"probe": np.zeros(31)}, 1.0)
+
     monkeypatch.chdir(tmp_path)  # what is unfinished stays under the current folder
-    tiny = {"epochs": 1, "latent_dim": 3, "train_examples": 64, "classifier_epochs": 1}
-    tiny |= {"probe_examples": 50, "prior_samples": 20, "coherence_examples": 20}
-    tiny |= {"importance_samples": (2,), "likelihood_examples": (4,)}
-    monkeypatch.setitem(PRESETS, ("polydigits", "laptop"), PRESETS["polydigits", "laptop"] | tiny)
-    asked = request("polydigits", profile="laptop", models="['mopoe']", seeds=[1], results="out")
+    monkeypatch.setattr(experiments_recorded, "outcome", outcome)
+    monkeypatch.setattr(reproduction, "kept_judges", lambda *_: "judges")
+    asked = request("polydigits", profile="laptop", models="['mopoe']", seeds=[1, 2], results="out")
     first = runs(asked)["mopoe"]
     assert (tmp_path / "out" / "polydigits" / "mopoe" / "laptop" / "record.json").is_file()
-    assert first.record.seeds == [1]
     assert first.freshness.state == "fresh"
-    monkeypatch.setattr(seeds_module, "run", lambda *_, **__: pytest.fail("it was run again"))
     assert runs(asked)["mopoe"].record == first.record
+    assert trained == [1, 2]
     quick = request("polydigits", profile="quick", models=["mopoe"], results="out")
     assert runs(quick)["mopoe"].record == first.record
 
@@ -432,6 +435,14 @@ def test_a_metric_by_subset_has_a_row_for_each_and_a_column_for_each_record(tmp_
         "mnist, svhn, text",
     ]
     assert tables.subset_table({"mopoe": None}, "probe", NAMES).startswith("*No record")
+
+
+def test_systems_of_one_verdict_share_a_line(tmp_path):
+    for model in ("mvae", "mopoe"):
+        record(tmp_path, model)
+    lines = tables.remarks(TABLE_2, runs(of(tmp_path)).values(), SYSTEMS).splitlines()
+    (line,) = [line for line in lines if "not comparable" in line]
+    assert line.startswith("- MVAE, MoPoE: 7 not comparable. What differs: laptop profile; ")
 
 
 # --- words ----------------------------------------------------------------------------------------

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 TINY = ROOT / "tests" / "tiny_grid.smk"
 ONE = "polydigits/mopoe/beta-0.5"  # the record that runs; both are planned
 RECORD = f"build/grid/{ONE}/laptop/record.json"
-PART = f"build/grid/unfinished/{ONE}/laptop/seed-0"
-MARKS = "build/grid/unfinished/.grid"
+PARTS = f"build/grid/unfinished/{ONE}/laptop"
+MARKS = f"build/grid/unfinished/.grid/{ONE}/laptop"
 LIMIT = 420  # seconds; some faults of the engine make it wait without end
 SLURM = (
     *("--workflow-profile", str(ROOT / "workflow" / "profiles" / "slurm")),
@@ -140,6 +140,24 @@ def undisturbed(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def again(undisturbed, tmp_path) -> Callable[..., Path]:
+    """Such a folder in which some seeds have still to run; the first will wait in the middle."""
+
+    def folder(*seeds: int) -> Path:
+        copy = tmp_path / "grid"
+        shutil.copytree(undisturbed, copy)
+        for seed in seeds:
+            shutil.rmtree(copy / PARTS / f"seed-{seed}")
+            (copy / MARKS / f"seed-{seed}").unlink()
+        (copy / RECORD).unlink()
+        (copy / "steps.txt").unlink()
+        (copy / "hold-0").touch()
+        return copy
+
+    return folder
+
+
 # --- what is planned ------------------------------------------------------------------------------
 
 
@@ -176,13 +194,9 @@ def test_two_cores_make_the_record_and_then_nothing_is_left_to_do(undisturbed):
     assert not planned(engine(undisturbed, "--dry-run", RECORD))
 
 
-def test_a_killed_worker_goes_on_and_the_order_of_the_seeds_does_not_matter(undisturbed, tmp_path):
-    """Seed 1 and the judges are there, and found without a mark; seed 0 is killed in the middle."""
-    folder = tmp_path / "grid"
-    shutil.copytree(undisturbed, folder)
-    for path in (RECORD, PART, MARKS, "steps.txt"):
-        shutil.rmtree(folder / path) if (folder / path).is_dir() else (folder / path).unlink()
-    (folder / "hold-0").touch()
+def test_a_killed_worker_goes_on_and_the_order_of_the_seeds_does_not_matter(undisturbed, again):
+    """Seed 1 is there long before seed 0, whose worker is killed in the middle."""
+    folder = again(0)
     with started(folder, "--cores", "2", RECORD) as process:
         wait(lambda: WAITED in steps(folder), process)
         lose(folder, lambda worker: os.kill(worker, signal.SIGKILL))
@@ -197,11 +211,9 @@ def test_a_killed_worker_goes_on_and_the_order_of_the_seeds_does_not_matter(undi
 
 
 @pytest.mark.skipif(bool(no_slurm()), reason=f"no Slurm here: {no_slurm()}")
-def test_a_job_that_slurm_loses_in_the_middle_goes_on_and_changes_no_number(undisturbed, tmp_path):
+def test_a_job_that_slurm_loses_in_the_middle_goes_on_and_changes_no_number(undisturbed, again):
     """The same file on a real Slurm of one node; a job is cancelled while it trains."""
-    folder = tmp_path / "grid"
-    folder.mkdir()
-    (folder / "hold-0").touch()
+    folder = again(0, 1)
     with tempfile.TemporaryDirectory(prefix="slurm-") as state, slurm_node(Path(state)):
         with started(folder, RECORD, *SLURM) as process:
             wait(lambda: WAITED in steps(folder), process)

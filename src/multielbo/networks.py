@@ -28,6 +28,9 @@ from torch import Tensor, nn
 from multielbo.upsampling import Upsampling
 
 CHANNELS = (32, 64, 128)
+# In a product with a prior expert nothing keeps the spread of an expert that knows nothing from
+# growing without end. Up to here its square and its inverse are float32 numbers.
+LARGEST_LOG_VARIANCE = 80.0
 
 
 class Encoder(nn.Module):
@@ -57,7 +60,7 @@ class Encoder(nn.Module):
         parameters = self.posterior(self.features(x))
         # Under autocast a bfloat16 would leave the posterior three digits: too few for precisions.
         loc, log_var = parameters.to(torch.promote_types(x.dtype, parameters.dtype)).chunk(2, -1)
-        return loc, (0.5 * log_var).exp()
+        return loc, (0.5 * log_var.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)).exp()
 
 
 class Decoder(nn.Module):

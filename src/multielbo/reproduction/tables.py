@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["printed_table", "remarks", "subset_table"]
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from multielbo.plots import LABELS
@@ -65,6 +65,7 @@ def remarks(table: Table, shown: Iterable[Run | None], systems: Systems) -> str:
     """What a reader has to know of a table: its source, its notes, and what bars a comparison."""
     ours = [run for run in shown if run is not None]
     lines = [f"In print: {cited(table.cite, table.source)}, {table.where}.", *table.notes]
+    verdicts: dict[str, list[str]] = defaultdict(list)
     for key in table.rows:
         run = nearest(ours, table, key, systems)
         if run is None:
@@ -73,7 +74,8 @@ def remarks(table: Table, shown: Iterable[Run | None], systems: Systems) -> str:
         words = Counter(one.verdict.word for one in cells)
         verdict = ", ".join(f"{count} {word}" for word, count in words.items())
         apart = "; ".join(differences(run, table, key, systems)) or "nothing known"
-        lines.append(f"{systems.systems[key].name}: {verdict}. What differs: {apart}.")
+        verdicts[f"{verdict}. What differs: {apart}."].append(systems.systems[key].name)
+    lines += [f"{', '.join(names)}: {verdict}" for verdict, names in verdicts.items()]
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -98,7 +98,7 @@ def commands(
         f"multielbo run reproductions/{page} \\\n    {given}",
         "",
         "# the same without multielbo's command",
-        f"jupytext --to ipynb notebooks/reproductions/{page}.py --output {page}.ipynb",
+        f"jupytext --to ipynb notebooks/reproductions/{page}.py \\\n    --output {page}.ipynb",
         f"papermill {page}.ipynb out.ipynb \\\n    {given}",
     ]
     return "```text\n" + "\n".join(lines) + "\n```"
