@@ -45,7 +45,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  echo "Python 3.11 or newer is needed, $(PYTHON) is not: try make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@echo "setting up $(VENV): a few minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install -c constraints.txt -e '.[book,data,test]'
+	@$(PIP) install -c constraints.txt -e '.[book,data,test,grid]'
 	@touch $@
 
 # Where no browser can be had, this and the tests say so; in CI both fail.

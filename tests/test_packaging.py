@@ -54,7 +54,12 @@ def test_the_three_descriptions_agree():
         ("environment.yml", r"- make$", "- einops", "einops has no pin"),
         ("environment.yml", r"- python=.*$", "- python=3.10", "python=3.10 is outside"),
         ("environment.yml", r".*-c constraints.txt\n", "", "does not read constraints.txt"),
-        ("environment.yml", r"\[book,data,test\]", "[book]", "without the extras data, test"),
+        (
+            "environment.yml",
+            r"\[book,data,test,grid\]",
+            "[book]",
+            "without the extras data, grid, test",
+        ),
         ("environment.yml", r".*- papermill==.*\n", "", "does not name papermill"),
     ],
 )
@@ -146,7 +151,7 @@ def environment_faults(root: Path, pinned: dict[str, list[str]]) -> list[str]:
             named.add(canonicalize_name(wanted.name))
             if version(line) not in map(version, pinned.get(canonicalize_name(wanted.name), [])):
                 found.append(f"{line} is not the pin of constraints.txt")
-    missing = {"book", "data", "test"} - extras
+    missing = {"book", "data", "grid", "test"} - extras
     if missing:
         found.append(f"installs the package without the extras {', '.join(sorted(missing))}")
     return found + [f"does not name {name}" for name in sorted(EXPECTED_OF_CONDA - named)]
