@@ -121,6 +121,7 @@ Markdown(words.settings(DATASET))
 # {doc}`/conventions` lists what else differs, and {doc}`/chapters/reproductions/data` says what the data are.
 #
 # In the tables below a printed row stands above ours.
+# Spreads are over seeds: test tuples share their originals, so an error over tuples would promise too much.
 # A ✓ or a ✗ says whether the number is reproduced by the rule of {doc}`/chapters/reproductions/scoreboard`; a laptop record earns neither.
 #
 # ## Table 2: what the latents know

@@ -96,7 +96,9 @@ Markdown(words.parts(setup))
 Markdown(words.settings(DATASET))
 
 # %% [markdown]
-# A judge bounds what it can find, and these have not met the test set's speakers and pens either:
+# A judge bounds what it can find, and these have not met the test set's speakers and pens either.
+# Generated sound resembles the speakers of the training set, so a judge may read it better than it reads the test set; coherences with sound as the target do not compare with the others.
+# No error on this page speaks of other speakers: the test set has two.
 
 # %% tags=["remove-input"]
 Markdown(words.judges(shown, names))

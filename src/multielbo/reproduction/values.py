@@ -28,7 +28,7 @@ def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
     """Mean of a metric over seeds, and its standard error.
 
     Of a single seed the error is the one over test tuples that the evaluation gives, which says
-    nothing of another training.
+    nothing of another training; where it gives none, the error is not a number.
 
     Args:
         run: A record.
@@ -42,7 +42,8 @@ def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
     values = np.array([np.atleast_1d(one) for one in run.record.metrics[metric]], float)
     if len(values) > 1:
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
-    return values[0], np.atleast_1d(run.record.metrics[f"{metric}_standard_error"][0])
+    errors = run.record.metrics.get(f"{metric}_standard_error", [np.full_like(values[0], np.nan)])
+    return values[0], np.atleast_1d(errors[0])
 
 
 def subset_labels(membership: NDArray[np.bool_], names: Sequence[str]) -> list[str]:
