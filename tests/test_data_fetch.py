@@ -300,6 +300,8 @@ def test_the_four_files_of_mnist_are_known_with_mirrors_and_checksums(root):
 
 def test_without_torchvision_one_line_says_what_to_install(root, monkeypatch):
     monkeypatch.syspath_prepend(root / "data_scripts")
+    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
+        monkeypatch.delitem(sys.modules, name)  # another test may have imported them
     monkeypatch.setitem(sys.modules, "torchvision", None)
     import torchvision_import
 

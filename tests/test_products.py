@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from multielbo import models, subsets
+from multielbo import subsets
 from multielbo.aggregators import Aggregator, product_of_experts
 from multielbo.barycenters import product
 from multielbo.models.mvae import mvae
+from multielbo.models.registry import build
 from multielbo.oracle import LinearGaussian
 
 MODALITIES, EXAMPLES, LATENT = 4, 6, 3
@@ -317,7 +318,7 @@ def test_the_aggregator_refuses_bad_stacks_in_one_line(arguments, message):
         (lambda: subsets.full_set(0), "needs at least one"),
         (lambda: subsets.singletons(0), "needs at least one"),
         (lambda: subsets.powerset(0), "needs at least one"),
-        (lambda: models.build("mvea"), "no model 'mvea'; choose one of mvae"),
+        (lambda: build("mvea"), "no model 'mvea'; choose one of mvae"),
     ],
 )
 def test_families_and_models_refuse_in_one_line(call, message):
