@@ -21,7 +21,7 @@ from multielbo import subsets
 from multielbo.experiments import recorded as experiments_recorded
 from multielbo.experiments.description import record_name
 from multielbo.presets import preset
-from multielbo.records import NeedsGPU, Outcome, complete, describe_run, provenance, write
+from multielbo.records import NeedsGPU, Outcome, complete, describe_run, load, provenance, write
 from multielbo.reproduction import figures, tables, values, words
 from multielbo.reproduction import runs as reproduction
 from multielbo.reproduction.request import request
@@ -571,3 +571,31 @@ def test_every_page_takes_the_same_parameters(page):
     assert list(given) == ["profile", "models", "seeds", "betas", "results", "data", "allow_cpu"]
     assert given["profile"] == "quick"
     assert request(page.replace("_", "-"), **given).profile == "quick"
+
+
+def test_a_decoder_that_ignores_its_latents_is_named_with_its_seed(tmp_path):
+    write_away(tmp_path, seeds=(0, 1), lost={1: 2})
+    shown = runs(of(tmp_path))
+    assert values.mute(shown["mopoe"]) == {1: [2]}
+    said = words.lost(shown, NAMES)
+    assert "- seed 1, *text*: MoPoE" in said
+    assert "seed 0" not in said
+
+
+def test_decoders_that_follow_one_input_at_least_are_not_lost(tmp_path):
+    write_away(tmp_path, seeds=(0, 1), lost={})
+    assert words.lost(runs(of(tmp_path)), NAMES) == ""
+
+
+def write_away(results: Path, seeds: tuple[int, ...], lost: dict[int, int]) -> None:
+    """A record in which a target is at chance from all but one input, or from all if it is lost."""
+    folder = record(results, seeds=seeds)
+    made, arrays = load(folder)
+    arrays = dict(arrays)
+    for seed in seeds:
+        coherence = np.where(MEMBERSHIP[:-1], np.nan, 0.1)
+        for target in range(3):
+            first = np.flatnonzero(~MEMBERSHIP[:-1, target])[0]
+            coherence[first, target] = 0.1 if lost.get(seed) == target else 0.8
+        arrays[f"coherence_seed{seed}"] = coherence
+    write(folder, made, arrays)

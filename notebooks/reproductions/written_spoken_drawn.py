@@ -113,6 +113,9 @@ Markdown(words.judges(shown, names))
 # %% tags=["remove-input"]
 show(conditional_coherence)
 
+# %% tags=["remove-input"]
+Markdown(words.lost(shown, names))
+
 # %% tags=["remove-input"] mystnb={"image": {"alt": "One matrix for each model: rows are subsets of written, spoken and drawn, columns the generated modality, and each cell the coherence in figures and colour."}}
 if together:
     fig = plt.figure(figsize=(7.6, 1.4 + 2.2 * -(-len(together) // 3)))

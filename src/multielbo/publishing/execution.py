@@ -101,8 +101,8 @@ def _run(
             language="python",
             cwd=root,
             progress_bar=False,
-            # What goes wrong in a cell comes back as a message. A kernel's log only remarks that its
-            # loopback connection is not encrypted, and that it was interrupted to be shut down.
+            # What goes wrong in a cell comes back as a message. A kernel's log only remarks that
+            # its connection is not encrypted, and that it was interrupted to be shut down.
             extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except papermill.PapermillExecutionError as error:

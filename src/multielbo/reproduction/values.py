@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["averaged", "by_seed", "subset_labels"]
+__all__ = ["averaged", "by_seed", "mute", "subset_labels"]
 
 from collections.abc import Sequence
 
@@ -44,6 +44,23 @@ def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
     errors = run.record.metrics.get(f"{metric}_standard_error", [np.full_like(values[0], np.nan)])
     return values[0], np.atleast_1d(errors[0])
+
+
+def mute(run: Run, classes: int = 10) -> dict[int, list[int]]:
+    """By seed the modalities that are generated no better than by chance, whatever is given.
+
+    Such a decoder ignores its latents; it was lost in training and says nothing of aggregation.
+
+    Args:
+        run: A record.
+        classes: Number of classes; up to one and a half times their share counts as chance.
+    """
+    found = {}
+    for seed in run.record.seeds:
+        best = np.nanmax(run.arrays[f"coherence_seed{seed}"], axis=0)
+        if len(lost := np.flatnonzero(best < 1.5 / classes).tolist()):
+            found[seed] = lost
+    return found
 
 
 def subset_labels(membership: NDArray[np.bool_], names: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["betas_of", "commands", "judges", "parts", "provenance", "said", "settings"]
+__all__ = ["betas_of", "commands", "judges", "lost", "parts", "provenance", "said", "settings"]
 
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
@@ -13,6 +13,7 @@ from multielbo.plots import LABELS
 from multielbo.presets import PRESETS, preset
 from multielbo.profiles import PROFILES
 from multielbo.records import caption
+from multielbo.reproduction.values import mute
 from multielbo.scoreboard.markdown import grid
 from multielbo.scoreboard.runs import Run
 from multielbo.setups.setup import Setup
@@ -143,6 +144,28 @@ def judges(shown: Mapping[str, Run | None], names: Sequence[str]) -> str:
     if not rows:
         return "*No record, hence no judge yet.*"
     return grid(["judges of", *names], [[label, *values] for label, values in rows.items()])
+
+
+def lost(shown: Mapping[str, Run | None], names: Sequence[str]) -> str:
+    """Which decoders ignore their latents in which seed; empty if none does.
+
+    Args:
+        shown: By model its record, or None.
+        names: Of the modalities.
+    """
+    models: dict[tuple[int, str], list[str]] = {}
+    for model, run in shown.items():
+        for seed, modalities in mute(run).items() if run else ():
+            for m in modalities:
+                models.setdefault((seed, names[m]), []).append(LABELS[model])
+    if not models:
+        return ""
+    lines = (f"- seed {s}, *{name}*: {', '.join(said)}" for (s, name), said in models.items())
+    return (
+        "**Lost decoders.** Here a modality is generated no better than by chance, whatever is "
+        "given: its decoder ignores the latents, and the means below are the lower for it.\n\n"
+        + "\n".join(lines)
+    )
 
 
 def betas_of(dataset: str) -> list[float]:
