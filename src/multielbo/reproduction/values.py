@@ -49,7 +49,7 @@ def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
 def mute(run: Run, classes: int = 10) -> dict[int, list[int]]:
     """By seed the modalities that are generated no better than by chance, whatever is given.
 
-    Such a decoder ignores its latents; it was lost in training and says nothing of aggregation.
+    Its latents or its decoder were lost in training, which says little of aggregation.
 
     Args:
         run: A record.

@@ -163,7 +163,7 @@ def lost(shown: Mapping[str, Run | None], names: Sequence[str]) -> str:
     lines = (f"- seed {s}, *{name}*: {', '.join(said)}" for (s, name), said in models.items())
     return (
         "**Lost decoders.** Here a modality is generated no better than by chance, whatever is "
-        "given: its decoder ignores the latents, and the means below are the lower for it.\n\n"
+        "given: its latents or its decoder were lost in training, which lowers the means below.\n\n"
         + "\n".join(lines)
     )
 
