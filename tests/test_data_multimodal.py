@@ -129,6 +129,18 @@ def test_each_kind_of_modality_is_read_as_what_it_is():
     assert {x.dtype for x in batch.values()} == {torch.float32}
 
 
+def test_what_a_batch_gives_is_stored_as_the_bytes_symbols_and_numbers_that_it_came_from():
+    data = shared()
+    batch = data.batch(slice(None))
+    for name in data.modalities:
+        assert torch.equal(data.as_stored(name, batch[name]), data[name])
+        assert data.as_stored(name, batch[name]).dtype == data[name].dtype
+
+
+def test_generated_pixels_beyond_the_range_become_its_ends(data):
+    assert data.as_stored("a", torch.tensor([-0.3, 0.5, 1.7])).tolist() == [0, 128, 255]
+
+
 def test_shared_observations_stay_with_their_tuples():
     data, index = shared(), torch.tensor([3, 0])
     taken = data.take(index)

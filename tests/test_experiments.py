@@ -11,11 +11,12 @@ import torch
 
 from multielbo.data.polydigits import polydigits
 from multielbo.experiments import run as runs
+from multielbo.experiments.description import described
 from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.recorded import recorded
 from multielbo.likelihoods import Laplace
 from multielbo.metrics.classifiers import Classifiers
-from multielbo.models.registry import MODELS, build
+from multielbo.models.registry import CELLS, MODELS, build
 from multielbo.presets import PRESETS, preset
 from multielbo.records.provenance import module_digests
 from multielbo.setups.registry import setup_of
@@ -50,12 +51,30 @@ def classifiers(data) -> Classifiers:
 
 
 @pytest.mark.parametrize(("dataset", "profile"), PRESETS)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS | CELLS)
 def test_every_model_has_every_preset(dataset, profile, model):
     experiment = preset(dataset, model, profile)
     TrainConfig(experiment.epochs, experiment.batch_size, experiment.learning_rate)
     json.dumps(asdict(experiment), allow_nan=False)
     assert (experiment.dataset, experiment.model) == (dataset, model)
+
+
+def test_a_laptop_trains_narrow_networks_on_polymnist_and_keeps_the_papers_judges():
+    laptop, full = (preset("polymnist", "mopoe", profile) for profile in ("laptop", "full"))
+    assert (laptop.dataset, laptop.setup) == ("polymnist", "polymnist-small")
+    assert (full.dataset, full.setup) == ("polymnist", "polymnist")
+    judged, trained = setup_of(laptop.dataset), setup_of(laptop.setup)
+    assert judged.modalities.keys() == trained.modalities.keys()
+    for name, part in trained.modalities.items():
+        assert part.likelihood == judged.modalities[name].likelihood
+        sizes = [
+            sum(weights.numel() for weights in modality.encoder(64).parameters())
+            for modality in (part, judged.modalities[name])
+        ]
+        assert 4 * sizes[0] < sizes[1]
+    modules = described(laptop).modules
+    assert {"multielbo.setups.polymnist", "multielbo.setups.polymnist_small"} < set(modules)
+    assert "multielbo.setups.polymnist_small" not in described(full).modules
 
 
 def test_the_full_polymnist_preset_is_the_papers_setting():
@@ -102,7 +121,7 @@ def test_training_examples_are_as_many_as_asked_for():
     assert (len(train), len(test)) == (100, 1400)
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", MODELS | CELLS)
 def test_every_model_runs_from_settings_to_metrics(model, data, classifiers):
     result = run(preset("polydigits", model, "quick", **TINY), 0, data, classifiers)
     metrics = result.evaluation.metrics()
@@ -153,10 +172,10 @@ def test_a_recorded_experiment_comes_back_without_classifiers_or_training(
         recorded(changed, tmp_path, *data, none_needed)
 
 
-def test_pictures_are_bytes_given_one_input_more_in_each_row(data):
+def test_samples_are_stored_as_the_data_are_given_one_input_more_in_each_row(data):
     experiment = preset("polydigits", "wb-vae", "quick", **TINY)
     model = runs.untrained(experiment, SETUP, build("wb-vae"), 0)
-    made = runs.pictures(model, data[1], examples=2)
+    made = runs.samples(model, data[1], examples=2)
     assert set(made) == {f"samples_{name}" for name in data[1].modalities}
     for images in made.values():
         assert images.shape == (5, 2, 3, 16, 16)

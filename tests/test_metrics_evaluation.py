@@ -200,3 +200,13 @@ def test_of_attributes_nothing_is_claimed_that_no_paper_defines(of_attributes):
     np.testing.assert_array_equal(
         np.isnan(of_attributes.arrays()["coherence"]), np.eye(2, dtype=bool)
     )
+
+
+def test_the_mean_over_attributes_is_that_of_the_values_kept(of_attributes):
+    arrays = of_attributes.arrays()
+    assert arrays["coherence_by_attribute"].shape == (2, 2, 4)
+    assert arrays["probe_by_attribute"].shape == (3, 4)
+    assert np.isnan(arrays["probe_by_attribute"][:, 3]).all(), "the last never holds"
+    for name in ("coherence", "probe"):
+        kept = arrays[f"{name}_by_attribute"][..., :3].mean(-1)
+        np.testing.assert_allclose(kept, arrays[name], rtol=1e-12)

@@ -11,6 +11,7 @@ from torch import Tensor
 from multielbo.metrics import estimates
 from multielbo.metrics.judgement import (
     average_precision,
+    average_precisions,
     judgement,
     mean_average_precision,
     resamples,
@@ -53,6 +54,21 @@ def test_average_precision_is_that_of_scikit_learn(generator, ties):
     ]
     found = mean_average_precision(scores, labels, counts)
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_each_attribute_has_the_average_precision_of_its_own_column(generator):
+    scores = torch.randn(2, 80, 3, generator=generator)
+    labels = torch.rand(80, 3, generator=generator) < 0.3
+    labels[:, 2] = False
+    found = average_precisions(scores, labels)
+    assert found.shape == (2, 3, 1)
+    for row in range(2):
+        for column in range(2):
+            alone = average_precision(scores[row, :, column], labels[:, column], once(labels))
+            assert found[row, column].tolist() == alone.tolist()
+    assert found[:, 2].isnan().all(), "nobody has it"
+    mean = mean_average_precision(scores, labels)
+    torch.testing.assert_close(found[:, :2].mean(1), mean)
 
 
 def test_attributes_that_nobody_has_are_left_out_of_the_mean(generator):

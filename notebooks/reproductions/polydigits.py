@@ -158,7 +158,7 @@ def run(name):
     if profile == "quick":
         seed, model = experiment.seeds[0], build(name)
         result = experiments.run(experiment, setup, model, seed, train, test, judges)
-        arrays = result.evaluation.arrays() | experiments.pictures(result.model, test)
+        arrays = result.evaluation.arrays() | experiments.samples(result.model, test)
         text = f"{result.history.seconds:.0f} s of training on one {device.upper()}"
         return Outcome([result.evaluation.metrics()], arrays, text)
     where = {"results": Path(results), "checkpoints": Path("build/checkpoints")}

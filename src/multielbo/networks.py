@@ -10,8 +10,10 @@ __all__ = [
     "CHANNELS",
     "Decoder",
     "Encoder",
+    "at_least_one",
     "conv_decoder",
     "conv_encoder",
+    "from_latents",
     "mlp_decoder",
     "mlp_encoder",
     "seeded",
@@ -51,7 +53,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.latent_dim = _at_least_one(latent_dim)
+        self.latent_dim = at_least_one(latent_dim)
         self.features = features
         self.posterior = nn.Linear(width, 2 * latent_dim)
 
@@ -73,7 +75,7 @@ class Decoder(nn.Module):
 
     def __init__(self, network: nn.Module, latent_dim: int) -> None:
         super().__init__()
-        self.latent_dim = _at_least_one(latent_dim)
+        self.latent_dim = at_least_one(latent_dim)
         self.network = network
 
     def forward(self, z: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ def conv_decoder(
         ValueError: The latent space has no dimension.
     """
     smallest = _smallest_map(shape, channels)
-    layers = [*_perceptron((_at_least_one(latent_dim), math.prod(smallest)))]
+    layers = [*_perceptron((at_least_one(latent_dim), math.prod(smallest)))]
     layers += [nn.Unflatten(1, smallest)]
     heights, widths = _halvings(shape[1], channels), _halvings(shape[2], channels)
     for i, (target, source) in reversed(list(enumerate(pairwise((shape[0], *channels))))):
@@ -160,7 +162,7 @@ def mlp_decoder(shape: Sequence[int], latent_dim: int, hidden: Sequence[int] = (
     Raises:
         ValueError: The latent space has no dimension.
     """
-    widths = (_at_least_one(latent_dim), *hidden)
+    widths = (at_least_one(latent_dim), *hidden)
     last = nn.Linear(widths[-1], math.prod(shape))
     return Decoder(
         nn.Sequential(*_perceptron(widths), last, nn.Unflatten(1, tuple(shape))), latent_dim
@@ -183,6 +185,26 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def from_latents(latent_dim: int, width: int) -> nn.Linear:
+    """A decoder's first layer.
+
+    Raises:
+        ValueError: The latent space has no dimension.
+    """
+    return nn.Linear(at_least_one(latent_dim), width)
+
+
+def at_least_one(latent_dim: int) -> int:
+    """The number of latent dimensions, if it is one.
+
+    Raises:
+        ValueError: The latent space has no dimension.
+    """
+    if latent_dim < 1:
+        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
+    return latent_dim
+
+
 def _perceptron(widths: Sequence[int]) -> Iterator[nn.Module]:
     for source, target in pairwise(widths):
         yield from (nn.Linear(source, target), nn.ReLU(inplace=True))
@@ -199,9 +221,3 @@ def _halvings(side: int, channels: Sequence[int]) -> list[int]:
     for _ in channels:
         sides.append((sides[-1] + 1) // 2)
     return sides
-
-
-def _at_least_one(latent_dim: int) -> int:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
-    return latent_dim

@@ -15,7 +15,15 @@ from multielbo.inputs import Batch, Observed, readable, require
 from multielbo.likelihoods import Laplace, Likelihood
 from multielbo.mixtures import Posteriors
 from multielbo.models.model import Model
-from multielbo.networks import CHANNELS, Decoder, Encoder, conv_decoder, conv_encoder, seeded
+from multielbo.networks import (
+    CHANNELS,
+    Decoder,
+    Encoder,
+    at_least_one,
+    conv_decoder,
+    conv_encoder,
+    seeded,
+)
 from multielbo.objectives import Bound, LogLikelihood, Objective
 
 LAPLACE = Laplace(0.75)  # of the papers that train on PolyMNIST
@@ -254,8 +262,7 @@ def _check_parts(
     latent_dim: int,
     private_dim: int,
 ) -> None:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
+    at_least_one(latent_dim)
     for part, given in {"decoders": decoders, "likelihoods": likelihoods}.items():
         if set(given) != set(encoders):
             raise ValueError(

@@ -22,7 +22,7 @@ __all__ = [
 
 from torch import Tensor, nn
 
-from multielbo.networks import Decoder, Encoder, mlp_encoder
+from multielbo.networks import Decoder, Encoder, from_latents, mlp_encoder
 from multielbo.upsampling import Upsampling
 
 MNIST, SVHN = (1, 28, 28), (3, 32, 32)
@@ -47,7 +47,7 @@ def mnist_decoder(latent_dim: int) -> Decoder:
         ValueError: The latent space has no dimension.
     """
     network = nn.Sequential(
-        _input(latent_dim, HIDDEN),
+        from_latents(latent_dim, HIDDEN),
         nn.ReLU(inplace=True),
         nn.Linear(HIDDEN, MNIST[1] * MNIST[2]),
         nn.Sigmoid(),
@@ -83,7 +83,7 @@ def svhn_decoder(latent_dim: int) -> Decoder:
         ValueError: The latent space has no dimension.
     """
     network = nn.Sequential(
-        _input(latent_dim, WIDTH),
+        from_latents(latent_dim, WIDTH),
         nn.ReLU(inplace=True),
         nn.Unflatten(1, (WIDTH, 1, 1)),
         Upsampling(WIDTH, 64, 4),
@@ -125,7 +125,7 @@ def text_decoder(latent_dim: int) -> Decoder:
         ValueError: The latent space has no dimension.
     """
     network = nn.Sequential(
-        _input(latent_dim, WIDTH),
+        from_latents(latent_dim, WIDTH),
         nn.Unflatten(1, (WIDTH, 1)),
         nn.ConvTranspose1d(WIDTH, WIDTH, 4),
         nn.ReLU(inplace=True),
@@ -143,9 +143,3 @@ class Transpose(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`(B, L, A)` to `(B, A, L)`, and back."""
         return x.transpose(-2, -1)
-
-
-def _input(latent_dim: int, width: int) -> nn.Linear:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
-    return nn.Linear(latent_dim, width)

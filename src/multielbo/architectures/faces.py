@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from multielbo.networks import Decoder, Encoder
+from multielbo.networks import Decoder, Encoder, from_latents
 
 FACE = (3, 64, 64)
 LENGTH = 256
@@ -68,7 +68,7 @@ def face_decoder(latent_dim: int, width: int = WIDTH, dropout: float = 0.5) -> D
     """
     channels = [width * step for step in reversed(FACE_WIDTHS)]
     steps = [(1, 0), (2, 1), (2, 1), (2, 1)]
-    layers = [_input(latent_dim, channels[0]), nn.Unflatten(1, (channels[0], 1, 1))]
+    layers = [from_latents(latent_dim, channels[0]), nn.Unflatten(1, (channels[0], 1, 1))]
     layers += [
         _block(nn.ConvTranspose2d, channels[i], channels[i + 1], *step, dropout)
         for i, step in enumerate(steps)
@@ -118,7 +118,7 @@ def text_decoder(
     """
     channels = [width * step for step in reversed(TEXT_WIDTHS)]
     steps = [(1, 0)] + [(2, 1)] * 5
-    layers = [_input(latent_dim, channels[0]), nn.Unflatten(1, (channels[0], 1))]
+    layers = [from_latents(latent_dim, channels[0]), nn.Unflatten(1, (channels[0], 1))]
     layers += [
         _block(nn.ConvTranspose1d, channels[i], channels[i + 1], *step, dropout)
         for i, step in enumerate(steps)
@@ -169,12 +169,6 @@ def _block(
         drop(dropout),
     )
     return Residual(shortcut, nn.Sequential(*branch))
-
-
-def _input(latent_dim: int, width: int) -> nn.Linear:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
-    return nn.Linear(latent_dim, width)
 
 
 class _SwapAxes(nn.Module):

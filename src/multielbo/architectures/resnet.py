@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from multielbo.networks import Decoder, Encoder
+from multielbo.networks import Decoder, Encoder, from_latents
 
 WIDTH = 64  # maps at full size
 HALVINGS = 2
@@ -59,10 +59,8 @@ def resnet_decoder(shape: Sequence[int], latent_dim: int, width: int = WIDTH) ->
         Palumbo, Daunhawer and Vogt (2023), the released code.
     """
     smallest = _smallest_map(shape, width)
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
     features = smallest[0] * smallest[1] * smallest[2]
-    layers: list[nn.Module] = [nn.Linear(latent_dim, features), nn.Unflatten(1, smallest)]
+    layers: list[nn.Module] = [from_latents(latent_dim, features), nn.Unflatten(1, smallest)]
     for k in reversed(range(HALVINGS)):
         layers += [ResidualBlock(width << (k + 1), width << k), nn.Upsample(scale_factor=2)]
     layers += [ResidualBlock(width, width), nn.LeakyReLU(SLOPE)]

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from multielbo.networks import Decoder, Encoder
+from multielbo.networks import Decoder, Encoder, from_latents
 
 CHANNELS = (128, 128, 256)
 HIDDEN = (512, 512, 512)
@@ -52,7 +52,7 @@ def sound_decoder(shape: Sequence[int], latent_dim: int) -> Decoder:
     _, frames, bands = _fitting(shape)
     smallest = (CHANNELS[-1], frames // 4, 1)
     width = math.prod(smallest)
-    layers: list[nn.Module] = [_input(latent_dim, width), nn.BatchNorm1d(width)]
+    layers: list[nn.Module] = [from_latents(latent_dim, width), nn.BatchNorm1d(width)]
     layers += [nn.ReLU(inplace=True), nn.Unflatten(1, smallest)]
     for source, target in pairwise(reversed(CHANNELS)):
         layers += [
@@ -94,7 +94,7 @@ def trajectory_decoder(
     Raises:
         ValueError: The latent space has no dimension.
     """
-    layers = [_input(latent_dim, hidden[0]), *_normalised(hidden[0]), *_perceptron(hidden)]
+    layers = [from_latents(latent_dim, hidden[0]), *_normalised(hidden[0]), *_perceptron(hidden)]
     layers += [nn.Linear(hidden[-1], math.prod(shape)), nn.Sigmoid()]
     return Decoder(nn.Sequential(*layers, nn.Unflatten(1, tuple(shape))), latent_dim)
 
@@ -106,12 +106,6 @@ def _perceptron(widths: Sequence[int]) -> Iterator[nn.Module]:
 
 def _normalised(width: int) -> tuple[nn.Module, nn.Module]:
     return nn.BatchNorm1d(width), nn.LeakyReLU(inplace=True)
-
-
-def _input(latent_dim: int, width: int) -> nn.Linear:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
-    return nn.Linear(latent_dim, width)
 
 
 def _fitting(shape: Sequence[int]) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from multielbo.networks import Decoder, Encoder
+from multielbo.networks import Decoder, Encoder, from_latents
 
 PICTURE = (1, 28, 28)
 CHANNELS = (128, 256, 512, 1024)
@@ -38,7 +38,7 @@ def picture_decoder(latent_dim: int) -> Decoder:
         ValueError: The latent space has no dimension.
     """
     smallest = (CHANNELS[-1], 4, 4)
-    layers: list[nn.Module] = [_input(latent_dim, CHANNELS[-1] * 4 * 4)]
+    layers: list[nn.Module] = [from_latents(latent_dim, CHANNELS[-1] * 4 * 4)]
     layers += [nn.Unflatten(1, smallest)]
     # From 4 to 7 pixels, then doubling.
     for source, target, extra in ((1024, 512, 0), (512, 256, 1)):
@@ -49,9 +49,3 @@ def picture_decoder(latent_dim: int) -> Decoder:
         ]
     layers += [nn.ConvTranspose2d(256, PICTURE[0], 3, stride=2, padding=1, output_padding=1)]
     return Decoder(nn.Sequential(*layers, nn.Sigmoid()), latent_dim)
-
-
-def _input(latent_dim: int, width: int) -> nn.Linear:
-    if latent_dim < 1:
-        raise ValueError(f"latent_dim is {latent_dim}; a latent space needs at least 1 dimension")
-    return nn.Linear(latent_dim, width)

@@ -120,6 +120,20 @@ class MultimodalData:
         """
         return {name: self._floats(name, self._stored(name, index)) for name in self.modalities}
 
+    def as_stored(self, name: str, x: Tensor) -> Tensor:
+        """Observations in the form of `batch`, such as generated ones, in the form of storage.
+
+        Args:
+            name: Their modality.
+            x: `(..., *shape)`: values beyond a picture's range become its nearest, and scores of
+                symbols the likeliest symbol.
+        """
+        if name in self.symbols:
+            return x.argmax(-1).byte()
+        if self.modalities[name].dtype == torch.uint8:
+            return (255 * x.clamp(0, 1)).round().byte()
+        return x
+
     def _stored(self, name: str, index: Tensor | slice) -> Tensor:
         rows = self.rows.get(name)
         return self.modalities[name][index if rows is None else rows[index]]

@@ -37,7 +37,7 @@ def described(experiment: Experiment, device: str = "cpu") -> Record:
         modules=[
             "multielbo.experiments.run",
             models.module_of(experiment.model),
-            setups.module_of(experiment.dataset),
+            *dict.fromkeys(map(setups.module_of, (experiment.dataset, experiment.setup))),
         ],
         device=device,
     )

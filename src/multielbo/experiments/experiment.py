@@ -14,8 +14,8 @@ class Experiment:
     """One model on one data set.
 
     Attributes:
-        dataset: A name of `multielbo.setups.registry.SETUPS`; with it come networks, likelihoods
-            and their weights.
+        dataset: A name of `multielbo.setups.registry.SETUPS`; with it come the judges' networks,
+            and the model's networks, likelihoods and their weights unless `networks` is given.
         model: A name of `multielbo.models.registry.MODELS`.
         profile: `"quick"`, `"laptop"` or `"full"`.
         seeds: One run each.
@@ -30,6 +30,7 @@ class Experiment:
         importance_samples: Draws for each log-likelihood; one log-likelihood for each entry.
         likelihood_examples: For each of them the number of test tuples, or None for all.
         frechet_examples: Test tuples for the Frechet distance, or None for none.
+        networks: Another set-up of the same data, for the model; empty for the data set's own.
     """
 
     dataset: str
@@ -50,6 +51,12 @@ class Experiment:
     importance_samples: tuple[int, ...] = (15,)
     likelihood_examples: tuple[int | None, ...] = (None,)
     frechet_examples: int | None = 2000
+    networks: str = ""
 
     def __post_init__(self) -> None:
         check_profile(self.profile)
+
+    @property
+    def setup(self) -> str:
+        """Name of the set-up that gives the model's networks."""
+        return self.networks or self.dataset

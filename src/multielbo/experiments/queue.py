@@ -115,7 +115,7 @@ def _jobs(
     for entry in wanted:
         try:
             experiment = entry.experiment()
-            setup_of(experiment.dataset)  # imported now, as it is digested now
+            setup_of(experiment.setup)  # imported now, as it is digested now
             jobs.append(_Job(entry.priority, experiment, described(experiment, device)))
         except ValueError as error:
             without[f"{entry.name} ({entry.profile})"] = str(error).partition(";")[0]

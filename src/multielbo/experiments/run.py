@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Result", "judges", "load", "pictures", "run", "untrained"]
+__all__ = ["Result", "judges", "load", "run", "samples", "untrained"]
 
 import time
 from dataclasses import dataclass
@@ -170,14 +170,14 @@ def run(
     return Result(vae, history, evaluation, seconds=history.seconds + evaluating)
 
 
-def pictures(
+def samples(
     model: MultimodalVAE, test: MultimodalData, examples: int = 4, seed: int = 0
 ) -> dict[str, NDArray]:
-    """What the model makes of the first test examples, as bytes by `samples_<modality>`.
+    """What the model makes of the first test examples, as the data are stored.
 
     Returns:
-        `(M, examples, *shape)` each: given the first modality, the first two, and so on to all.
-        Modalities that are no pictures are left out.
+        `samples_<modality>`, `(M, examples, ...)` each: given the first modality, the first two,
+        and so on to all.
     """
     inputs = torch.ones(len(model.modalities), len(model.modalities)).tril().bool()
     made = conditional_samples(
@@ -186,8 +186,4 @@ def pictures(
         inputs,
         Generator(test.labels.device).manual_seed(seed),
     )
-    return {
-        f"samples_{name}": (255 * images.clamp(0, 1)).round().byte().cpu().numpy()
-        for name, images in made.items()
-        if len(test.shapes[name]) == 3
-    }
+    return {f"samples_{name}": test.as_stored(name, x).cpu().numpy() for name, x in made.items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from multielbo.data.multimodal import MultimodalData
 from multielbo.experiments.experiment import Experiment
-from multielbo.experiments.run import judges, pictures, run
+from multielbo.experiments.run import judges, run, samples
 from multielbo.metrics.classifiers import Classifiers
 from multielbo.models import registry as models
 from multielbo.records import Outcome, Record, adapted, read_parts, run_part
@@ -91,11 +91,11 @@ def outcome(
 ) -> Outcome:
     """Train and evaluate one seed, and keep what its record needs.
 
-    Of the first seed pictures are kept too; they are large, and one seed's are enough.
+    Of the first seed samples are kept too; they are large, and one seed's are enough.
     """
     result = run(
         experiment,
-        setups.setup_of(experiment.dataset),
+        setups.setup_of(experiment.setup),
         models.build(experiment.model),
         seed,
         train,
@@ -109,7 +109,7 @@ def outcome(
     metrics["classifier_accuracy"] = list(classifiers.accuracy.values())
     arrays = result.evaluation.arrays()
     if seed == experiment.seeds[0]:
-        arrays |= pictures(result.model, test, seed=seed)
+        arrays |= samples(result.model, test, seed=seed)
     return Outcome(metrics, arrays, result.seconds)
 
 

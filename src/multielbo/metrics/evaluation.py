@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from multielbo.metrics import coherence, likelihood
 from multielbo.metrics.estimates import by_inputs, mean
 from multielbo.metrics.frechet import frechet_distances
-from multielbo.metrics.judgement import judgement
+from multielbo.metrics.judgement import average_precisions, judgement
 from multielbo.metrics.latents import encode
 from multielbo.metrics.probe import probe_predictions
 from multielbo.metrics.results import Evaluation, LogLikelihoods
@@ -76,16 +76,19 @@ def evaluate(
     predicted = coherence.conditional_predictions(
         model, classifiers, loc[:, rows], scale[:, rows], proper, generator
     )
-    judge = judgement(labels[rows.cpu()])
+    told = labels[rows.cpu()]
+    judge = judgement(told)
     shown = judge.columns(predicted)
     shown_by_inputs = by_inputs(coherence.shared_targets(shown, proper), proper, judge.estimate)
     if labels.ndim == 1:
-        shown_by_target = coherence.conditional_coherence(predicted, labels[rows.cpu()])
+        shown_by_target = coherence.conditional_coherence(predicted, told)
         joint = coherence.joint_coherence(
             coherence.joint_predictions(model, classifiers, prior_samples, generator)
         )
     else:
         shown_by_target, joint = judge.estimate(shown), None
+    attributes = labels.ndim == 2
+    shown_by_attribute = average_precisions(predicted, told)[..., 0] if attributes else None
 
     chosen = train.take(_some(train, probe_examples, generator))
     known = encode(model, chosen)
@@ -94,6 +97,7 @@ def evaluate(
     )
     judge = judgement(labels)
     probed = judge.columns(answered)
+    probed_by_attribute = average_precisions(answered, labels)[..., 0] if attributes else None
 
     log_likelihoods = {}
     order = _some(test, max(number or len(test) for number in examples), generator)
@@ -121,10 +125,12 @@ def evaluate(
         joint_coherence=joint,
         probe=judge.estimate(probed),
         probe_by_inputs=by_inputs(probed, subsets, judge.estimate),
+        coherence_by_attribute=shown_by_attribute,
+        probe_by_attribute=probed_by_attribute,
         log_likelihoods=log_likelihoods,
         frechet=frechet,
         frechet_prior=frechet_prior,
-        judged_attributes=int(labels.any(0).sum()) if labels.ndim == 2 else None,
+        judged_attributes=int(labels.any(0).sum()) if attributes else None,
     )
 
 

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Judgement", "average_precision", "judgement", "mean_average_precision", "resamples"]
+__all__ = [
+    "Judgement",
+    "average_precision",
+    "average_precisions",
+    "judgement",
+    "mean_average_precision",
+    "resamples",
+]
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,16 +69,27 @@ def mean_average_precision(scores: Tensor, labels: Tensor, counts: Tensor | None
     Returns:
         Attributes that nobody has are left out of the mean.
     """
+    return average_precisions(scores, labels, counts).nanmean(-2)
+
+
+def average_precisions(scores: Tensor, labels: Tensor, counts: Tensor | None = None) -> Tensor:
+    """Average precision of each attribute, `(..., A, C)`.
+
+    Args:
+        scores: Higher where an attribute is likelier, `(..., N, A)`.
+        labels: Which attributes each example has, `(N, A)` bool.
+        counts: How often each example counts, `(C, N)`; once if it is left out.
+
+    Returns:
+        Not a number for attributes that nobody has.
+    """
     counts = torch.ones(1, len(labels), dtype=torch.float64) if counts is None else counts
-    by_attribute = torch.stack(
-        [
-            torch.stack(
-                [average_precision(s, y, counts) for s, y in zip(each.mT, labels.mT, strict=True)]
-            )
-            for each in scores.reshape(-1, *labels.shape)
-        ]
-    )
-    return by_attribute.nanmean(1).reshape(*scores.shape[:-2], len(counts))
+    found = [
+        average_precision(column, known, counts)
+        for each in scores.reshape(-1, *labels.shape)
+        for column, known in zip(each.mT, labels.mT, strict=True)
+    ]
+    return torch.stack(found).reshape(*scores.shape[:-2], labels.shape[1], len(counts))
 
 
 def average_precision(scores: Tensor, labels: Tensor, counts: Tensor) -> Tensor:

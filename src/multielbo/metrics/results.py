@@ -54,6 +54,9 @@ class Evaluation:
             inputs, `(M, M - 1)`, not a number for modalities that are no pictures; None where it
             was not asked for, or where there are no pictures.
         frechet_prior: The same for draws from the prior, `(M,)`.
+        coherence_by_attribute: Average precision of each of A attributes, `(K - 1, M, A)`, its mean
+            over the attributes that occur being `coherence`; None for classes.
+        probe_by_attribute: Likewise of the probe, `(K, A)`.
         judged_attributes: How many attributes occur in the test data; None for classes.
     """
 
@@ -66,6 +69,8 @@ class Evaluation:
     log_likelihoods: Mapping[int, LogLikelihoods]
     frechet: Tensor | None = None
     frechet_prior: Tensor | None = None
+    coherence_by_attribute: Tensor | None = None
+    probe_by_attribute: Tensor | None = None
     judged_attributes: int | None = None
 
     def metrics(self) -> dict[str, Any]:
@@ -114,6 +119,10 @@ class Evaluation:
         if self.frechet is not None and self.frechet_prior is not None:
             named["frechet"] = self.frechet.numpy()
             named["frechet_prior"] = self.frechet_prior.numpy()
+        if self.coherence_by_attribute is not None and self.probe_by_attribute is not None:
+            outside = self.coherence_by_attribute.where(absent[..., None], np.nan)
+            named["coherence_by_attribute"] = outside.numpy()
+            named["probe_by_attribute"] = self.probe_by_attribute.numpy()
         return named
 
     def _log_likelihoods(self) -> list[tuple[str, LogLikelihoods]]:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["MODELS", "build", "module_of"]
+__all__ = ["CELLS", "MODELS", "build", "module_of"]
 
+from collections.abc import Callable
+
+from multielbo.models.atlas import (
+    joint_product,
+    mixture_of_products_with_prior,
+    subsampled_log_pool,
+    subsampled_wasserstein,
+)
 from multielbo.models.logpool import log_pool, mixture_of_log_pools
 from multielbo.models.mmvae import mmvae, mmvae_averaged
 from multielbo.models.model import Model
@@ -22,6 +30,13 @@ MODELS = {
     "log-pool": log_pool,
     "mixture-of-log-pools": mixture_of_log_pools,
 }
+# Trained for the atlas alone.
+CELLS = {
+    "product": joint_product,
+    "mopoe-with-prior": mixture_of_products_with_prior,
+    "log-pool-subsampled": subsampled_log_pool,
+    "wb-vae-subsampled": subsampled_wasserstein,
+}
 
 
 def build(name: str) -> Model:
@@ -30,8 +45,7 @@ def build(name: str) -> Model:
     Raises:
         ValueError: No model has that name.
     """
-    _require(name)
-    return MODELS[name]()
+    return _known(name)()
 
 
 def module_of(name: str) -> str:
@@ -40,10 +54,11 @@ def module_of(name: str) -> str:
     Raises:
         ValueError: No model has that name.
     """
-    _require(name)
-    return MODELS[name].__module__
+    return _known(name).__module__
 
 
-def _require(name: str) -> None:
-    if name not in MODELS:
-        raise ValueError(f"models: no model {name!r}; choose one of {', '.join(MODELS)}")
+def _known(name: str) -> Callable[[], Model]:
+    known = MODELS | CELLS
+    if name not in known:
+        raise ValueError(f"models: no model {name!r}; choose one of {', '.join(known)}")
+    return known[name]

@@ -13,6 +13,7 @@ SETUPS = {
     "polydigits": "polydigits",
     "polymnist": "polymnist",
     "polymnist-resnet": "polymnist_resnet",
+    "polymnist-small": "polymnist_small",
     "polymnist-published": "polymnist_published",
     "translated-polymnist": "translated_polymnist",
     "translated-polymnist-10": "translated_polymnist_ten",
