@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from multielbo.experiments.experiment import Experiment
+from multielbo.models.registry import CELLS
 from multielbo.presets import PRESETS, preset
 from multielbo.profiles import check_profile
 
@@ -54,6 +55,8 @@ _LINES = {
         ("polymnist", (*_COMPARED, *_BARYCENTERS), ()),
         ("mnist-svhn-text", (*_COMPARED, "powerset"), ()),
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
+        ("polymnist", ("log-pool", *CELLS), ()),
+        ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),
     ],
     "full": [
         ("polymnist", ("mopoe",), ()),

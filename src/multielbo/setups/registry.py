@@ -14,6 +14,7 @@ SETUPS = {
     "polymnist": "polymnist",
     "polymnist-resnet": "polymnist_resnet",
     "polymnist-small": "polymnist_small",
+    "coarse-polymnist": "coarse_polymnist",
     "polymnist-published": "polymnist_published",
     "translated-polymnist": "translated_polymnist",
     "translated-polymnist-10": "translated_polymnist_ten",
