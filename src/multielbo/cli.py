@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("book", help=book.__doc__, description=book.__doc__)
     command.add_argument("--profile", default="quick", help="quick, laptop or full")
-    command.add_argument("--jobs", type=int, default=2, help="light notebooks run at once")
+    command.add_argument("--jobs", type=int, default=2, help="notebooks run at once")
     command.set_defaults(command=book)
 
     command = commands.add_parser("run", help=run.__doc__, description=run.__doc__)

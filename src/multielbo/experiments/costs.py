@@ -32,6 +32,7 @@ class _Work(NamedTuple):
 _WORK = {
     "polydigits": _Work(4_000, 1e-5, 9e-4),
     "polymnist": _Work(60_000, 1.7e-5, 1.7e-3),
+    "polymnist-small": _Work(60_000, 1.7e-5, 8e-4),
     "mnist-svhn-text": _Work(1_121_360, 4e-6, 1.1e-3),
     "written-spoken-drawn": _Work(60_000, 1e-5, 1e-3),
     "celeba": _Work(162_770, 6e-5, 5e-2),
@@ -45,19 +46,19 @@ _EVALUATION = {"quick": 0.1, "laptop": 2.0, "full": 1.5}
 
 def cost(experiment: Experiment) -> Cost:
     """Of one seed, on a GPU for profile full and on two CPU cores otherwise."""
-    work = _WORK.get(experiment.dataset, _OTHERS)
+    work = _WORK.get(experiment.setup, _OTHERS)
     each = work.gpu if experiment.profile == "full" else work.cpu
     return Cost(_tuples(experiment) * each / 60, _EVALUATION[experiment.profile])
 
 
 def cpu_hours(experiment: Experiment) -> float:
     """Roughly how long all seeds of an experiment would train on two CPU cores, in hours."""
-    work = _WORK.get(experiment.dataset, _OTHERS)
+    work = _WORK.get(experiment.setup, _OTHERS)
     return _tuples(experiment) * len(experiment.seeds) * work.cpu / 3600
 
 
 def _tuples(experiment: Experiment) -> int:
     """How many one seed's training sees over all its epochs."""
-    whole = _WORK.get(experiment.dataset, _OTHERS).tuples
+    whole = _WORK.get(experiment.setup, _OTHERS).tuples
     there = _REDUCED.get((experiment.dataset, experiment.profile), whole)
     return experiment.epochs * (experiment.train_examples or there)

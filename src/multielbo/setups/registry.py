@@ -11,6 +11,7 @@ from multielbo.setups.setup import Setup
 # One module each, imported when asked for: a record rests on its own set-up alone.
 SETUPS = {
     "polydigits": "polydigits",
+    "polydigits-small": "polydigits_small",
     "polymnist": "polymnist",
     "polymnist-resnet": "polymnist_resnet",
     "polymnist-small": "polymnist_small",

@@ -1,0 +1,248 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The atlas: every pool under every objective
+#
+# A paper proposes a way to pool posteriors together with a bound to train them by, and reports what the pair does.
+# Which of the two did it?
+# This chapter crosses them: the same networks, data and settings for every pool of the chapters before, under every objective that it can be trained with.
+# A difference within a row is due to the objective, a difference within a column to the pool.
+
+# %% tags=["parameters"]
+profile = "quick"
+results = "book/results"
+
+# %% tags=["remove-cell"]
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Markdown
+from myst_nb import glue
+
+from multielbo import plots
+from multielbo.data.coarse_polymnist import COARSE
+from multielbo.experiments import run as experiments
+from multielbo.models.atlas import joint_product, subsampled_log_pool, subsampled_wasserstein
+from multielbo.models.registry import build
+from multielbo.presets import preset
+from multielbo.profiles import check_profile
+from multielbo.publishing.show import show
+from multielbo.reproduction import atlas
+from multielbo.reproduction.values import by_seed
+from multielbo.scoreboard.contrasts import LEVEL
+from multielbo.setups.registry import setup_of
+
+check_profile(profile)
+plots.use_style()
+device = "cuda" if torch.cuda.is_available() else "cpu"
+names = atlas.cells()
+
+# %% [markdown]
+# ## The grid
+#
+# | pool | joint | sub-sampled | mixture |
+# |---|---|---|---|
+# | **what is trained** | one posterior, pooled from all modalities | the sum of bounds on the full set and on every single modality | the average over all subsets |
+# | **equation** | {eq}`eq-joint-elbo` | {eq}`eq-subsampled` | {eq}`eq-mopoe` |
+# | **product with prior** | the product alone | MVAE | MoPoE with a prior expert in every product |
+# | **product** | | | MoPoE |
+# | **log-pool** | control | control | control |
+# | **Wasserstein** | WB-VAE | control | MWB-VAE |
+# | **single experts** | MMVAE, by its own density {eq}`eq-stratified` | | MMVAE, averaged |
+#
+# Single experts have no pool: the mixture of all of them is the posterior of the full set, in training and in answering, so under the sub-sampled sum they would only be trained twice.
+# The product without a prior expert differs from the row above it by one factor among $|S|+1$; it has the one cell that a paper uses.
+# What no paper has named is written out in a few lines each:
+
+# %% tags=["remove-input"]
+show(joint_product, subsampled_log_pool, subsampled_wasserstein)
+
+# %% [markdown]
+# ## Live, on PolyDigits
+#
+# While the book is built every cell is trained once, for {glue:text}`epochs` epochs on {glue:text}`train_tuples` tuples, with networks of half the width that {doc}`/chapters/reproductions/polydigits` uses.
+# One seed tells nothing of spread, and the runs are short: this is a map to see that every cell trains, not a result.
+
+# %% tags=["remove-cell"]
+settings = preset(
+    "polydigits",
+    "mopoe",
+    "quick",
+    epochs=4,
+    prior_samples=500,
+    likelihood_examples=(8,),
+    networks="polydigits-small",
+)
+wide, narrow = setup_of(settings.dataset), setup_of(settings.setup)
+train, test = experiments.load(settings, wide, device=device)
+judges = experiments.judges(settings, wide, train, test)
+for key, value in {
+    "epochs": settings.epochs,
+    "train_tuples": f"{len(train):,}",
+    "chance": f"{1 / test.classes:.1f}",
+    "live_seed": settings.seeds[0],
+}.items():
+    glue(key, str(value), display=False)
+
+
+# %% tags=["remove-cell"]
+def trained(model):
+    """The metrics of one cell, from one seed."""
+    chosen = replace(settings, model=model)
+    result = experiments.run(
+        chosen, narrow, build(model), settings.seeds[0], train, test, judges, progress=False
+    )
+    return [result.evaluation.metrics()]
+
+
+live = {model: trained(model) for model in names}
+
+# %%
+from_most = {model: metrics[0]["coherence_by_inputs"][-1] for model, metrics in live.items()}
+assert min(from_most.values()) > 2 / test.classes, "a cell has not learnt what is shared"
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Six heat maps of pools against objectives on PolyDigits: coherence from one input and from all but one, joint coherence, probe accuracy from one input and from all, and log-likelihood."}}
+fig = plt.figure(figsize=(8.6, 6.0))
+atlas.heat_maps(
+    fig,
+    live,
+    title="Quick profile, one seed: not a result",
+    below=f"PolyDigits, {settings.epochs} epochs, trained while the book was built.",
+)
+plt.show()
+
+# %% [markdown]
+# ## Recorded, on PolyMNIST
+#
+# Here every cell has several seeds and real pictures, at settings that a laptop finishes in minutes; {doc}`/chapters/reproductions/polymnist` says what they are and how far from the papers' own.
+# Dots are cells without a record.
+
+# %% tags=["remove-cell"]
+even = atlas.recorded_cells("polymnist", Path(results))
+uneven = atlas.recorded_cells("coarse-polymnist", Path(results))
+measured, degraded = atlas.seeds_of(even), atlas.seeds_of(uneven)
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "The same six heat maps from laptop records on PolyMNIST, with means and standard deviations over seeds."}}
+fig = plt.figure(figsize=(8.6, 6.4))
+atlas.heat_maps(
+    fig,
+    measured,
+    title="PolyMNIST, laptop profile",
+    below=atlas.said(even),
+)
+plt.show()
+
+# %% [markdown]
+# ## Does the Wasserstein geometry help, or the lack of sharpening?
+#
+# A Wasserstein barycenter and a log-pool have the same mean and the same variance wherever the experts are equally sure, and neither gets sharper with the number of experts, {eq}`eq-w2-barycenter` and {eq}`eq-log-pool`.
+# So the pair of rows is a controlled experiment: what the Wasserstein row has over the product's, the log-pool's has too, unless the geometry matters.
+#
+# The tables show differences of means over seeds with their standard errors.
+# A verdict other than *undecided* has a difference beyond the two-sided level of {glue:text}`level` by Student's t with the degrees of freedom of Welch and Satterthwaite; with so few seeds many real differences stay undecided, and of twenty verdicts on equal models one is expected to be wrong.
+
+# %% tags=["remove-input"]
+glue("level", f"{LEVEL:g}", display=False)
+geometry = [
+    ("mwb-vae", "mixture-of-log-pools"),
+    ("wb-vae-subsampled", "log-pool-subsampled"),
+    ("wb-vae", "log-pool"),
+]
+Markdown(atlas.comparison(measured, geometry))
+
+# %% [markdown]
+# And against the products:
+
+# %% tags=["remove-input"]
+sharpening = [
+    ("mwb-vae", "mopoe"),
+    ("mixture-of-log-pools", "mopoe"),
+    ("mopoe-with-prior", "mopoe"),
+]
+Markdown(atlas.comparison(measured, sharpening))
+
+# %% [markdown]
+# ## When one modality tells little
+#
+# The toy of {doc}`/chapters/aggregation/wb_vae` predicts that the two part ways when experts differ in what they know: a barycenter that is blind to precision lets an expert without information pull the mean, a log-pool weighs it by its precision.
+# Here the modality {glue:text}`coarse` of PolyMNIST keeps the mean colour of each block of pixels alone, in training and in testing.
+
+# %% tags=["remove-input"]
+glue("coarse", COARSE, display=False)
+partners = [
+    ("mwb-vae", "mixture-of-log-pools"),
+    ("mwb-vae", "mopoe"),
+    ("mixture-of-log-pools", "mopoe"),
+]
+Markdown(atlas.comparison(degraded, partners))
+
+# %% tags=["remove-input"]
+rows = [
+    "| cell | probe accuracy from the coarse modality | from the best other | records |",
+    "|---|---|---|---|",
+]
+for model, run in uneven.items():
+    probe, subsets = by_seed(run, "probe").mean(0), by_seed(run, "subsets")[0]
+    single = {
+        int(subsets[k].argmax()): probe[k] for k in range(len(subsets)) if subsets[k].sum() == 1
+    }
+    place = list(wide.modalities).index(COARSE)
+    others = max(value for m, value in single.items() if m != place)
+    rows.append(
+        f"| {names[model]} | {single[place]:.2f} | {others:.2f} | {len(run.record.seeds)} seeds, {run.freshness.state} |"
+    )
+Markdown("\n".join(rows) if uneven else "*No record yet.*")
+
+# %% [markdown]
+# ## What the objective changes
+#
+# Within a row the pool stays and the objective changes.
+# Under the joint objective nothing asks a single modality's posterior to be of use by itself; the sub-sampled sum asks it to explain itself, the mixture asks it to explain everything.
+
+# %% tags=["remove-input"]
+objectives = [
+    (mixture, other)
+    for joint, sampled, mixture in atlas.GRID.values()
+    for other in (joint, sampled)
+    if mixture and other
+]
+Markdown(atlas.comparison(measured, objectives))
+
+# %% [markdown]
+# ## Exercise
+#
+# ::::{exercise}
+# :label: ex-atlas-cells
+# In which cells do the Wasserstein barycenter and the log-pool train the same function of the same experts, whatever the data?
+# ::::
+#
+# ::::{solution} ex-atlas-cells
+# :class: dropdown
+# In none, but nearly: both leave a single expert as it is, so the terms of single modalities are equal in every cell; and where experts are equally sure they agree for every subset.
+# Only subsets of two and more experts with different scales tell them apart:
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+generator = torch.Generator().manual_seed(0)
+loc = torch.randn(3, 4, 2, generator=generator)
+scale = 0.5 + torch.rand(3, 4, 2, generator=generator)
+pool = [build(model).aggregator for model in ("mwb-vae", "mixture-of-log-pools")]
+apart = [one(loc, scale) for one in pool]
+alike = [one(loc, torch.full_like(scale, 0.7)) for one in pool]
+singles = apart[0].members[..., 0].sum(1) == 1
+torch.testing.assert_close(apart[0].scale[singles], apart[1].scale[singles])
+assert (apart[0].scale[~singles] > apart[1].scale[~singles] + 1e-4).all()
+torch.testing.assert_close(alike[0].loc, alike[1].loc)
+torch.testing.assert_close(alike[0].scale, alike[1].scale)

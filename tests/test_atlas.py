@@ -1,0 +1,107 @@
+"""The atlas: its grid holds models, its verdicts are those of the t-test, its tables the runs'."""
+
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy import stats
+
+from multielbo.models.registry import CELLS, build
+from multielbo.objectives import joint_elbo, mixture_elbo, stratified_elbo, subsampled_elbo
+from multielbo.reproduction import atlas
+
+COHERENCE, JOINT = atlas.QUANTITIES[0], atlas.QUANTITIES[2]
+
+
+def seeds(*values: float) -> list[dict]:
+    """Metrics of one model whose every quantity has these values over its seeds."""
+    return [
+        {
+            "coherence_by_inputs": [v, v + 0.1],
+            "joint_coherence": v,
+            "probe_by_inputs": [v, v],
+            "log_likelihood_by_inputs": [1000 * v],
+        }
+        for v in values
+    ]
+
+
+def test_every_cell_is_a_model_and_every_column_one_objective():
+    columns = ({joint_elbo, stratified_elbo}, {subsampled_elbo}, {mixture_elbo})
+    for row in atlas.GRID.values():
+        for model, objectives in zip(row, columns, strict=True):
+            assert model is None or build(model).objective in objectives
+    assert set(CELLS) < set(atlas.cells())
+
+
+def test_a_cell_is_named_by_its_pool_and_its_objective():
+    assert atlas.cells()["mwb-vae"] == "Wasserstein, mixture"
+    assert len(set(atlas.cells().values())) == len(atlas.cells())
+
+
+def test_a_quantity_is_taken_from_every_seed_where_it_lies():
+    assert COHERENCE.of(seeds(0.1, 0.2)).tolist() == [0.1, 0.2]
+    assert atlas.QUANTITIES[1].of(seeds(0.1, 0.2)).tolist() == pytest.approx([0.2, 0.3])
+    assert JOINT.of(seeds(0.5)).tolist() == [0.5]
+
+
+@pytest.mark.parametrize("shift", [-0.5, 0.02, 0.5])
+def test_a_verdict_is_that_of_welchs_test(shift):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        first, second = rng.normal(shift, 0.2, 3), rng.normal(0, 0.1, 4)
+        test = stats.ttest_ind(first, second, equal_var=False)
+        side = "higher" if test.statistic > 0 else "lower"
+        expected = side if test.pvalue < 0.05 else "undecided"
+        assert atlas.verdict(atlas.against(seeds(*first), seeds(*second), JOINT)) == expected
+
+
+def test_equal_models_are_told_apart_in_one_of_twenty():
+    rng = np.random.default_rng(1)
+    draws = [
+        atlas.verdict(atlas.against(seeds(*rng.normal(size=3)), seeds(*rng.normal(size=3)), JOINT))
+        for _ in range(2000)
+    ]
+    wrong = np.mean([verdict != "undecided" for verdict in draws])
+    # Welch's degrees of freedom are cautious with three seeds; a normal quantile errs three times.
+    assert 0.02 < wrong < 0.05 + 3 * (0.05 * 0.95 / 2000) ** 0.5
+
+
+def test_a_comparison_leaves_out_pairs_without_two_seeds_each():
+    found = {"mwb-vae": seeds(0.5, 0.6, 0.7), "mopoe": seeds(0.1, 0.2), "wb-vae": seeds(0.3)}
+    table = atlas.comparison(found, [("mwb-vae", "mopoe"), ("mwb-vae", "wb-vae")])
+    assert table.count("\n") == 2
+    assert "Wasserstein, mixture − product, mixture" in table
+    assert "+0.45 ±\u00a00.08<br>higher" in table
+    assert atlas.comparison(found, [("mopoe", "product")]).startswith("*No two")
+
+
+def test_heat_maps_show_means_spreads_and_what_is_missing():
+    fig = plt.figure()
+    found = {"mopoe": seeds(0.25, 0.35), "mvae": seeds(0.5)}
+    atlas.heat_maps(fig, found, title="t", below="b")
+    texts = [text.get_text() for text in fig.axes[0].texts]
+    assert len(texts) == len(atlas.GRID) * len(atlas.OBJECTIVES)
+    assert sorted(set(texts)) == ["0.30\n± 0.07", "0.50", "·"]
+    plt.close(fig)
+
+
+def test_heat_maps_of_nothing_are_empty():
+    fig = plt.figure()
+    atlas.heat_maps(fig, {}, title="t", below="b")
+    assert {text.get_text() for ax in fig.axes for text in ax.texts} == {"·"}
+    plt.close(fig)
+
+
+def test_a_line_says_how_many_cells_seeds_and_which_are_fresh():
+    def run(state: str, count: int) -> SimpleNamespace:
+        record = SimpleNamespace(seeds=list(range(count)))
+        return SimpleNamespace(
+            record=record, data="polymnist-hopper", freshness=SimpleNamespace(state=state)
+        )
+
+    line = atlas.said({"mopoe": run("fresh", 3), "mvae": run("stale", 2)})
+    assert f"2 cells of {len(atlas.cells())}" in line
+    assert "2 to 3 seeds each, on polymnist-hopper; 1 fresh, 1 stale." in line
+    assert atlas.said({}) == "No records yet."
