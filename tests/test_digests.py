@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from multielbo import digests
 from multielbo.digests import canonical, code_digest, imported_modules, reachable_modules
 
 MODULES = {
@@ -108,6 +109,30 @@ def test_new_file_for_a_name_imported_before_changes_the_digest(tree: Path) -> N
     before = code_digest(source=source, root=tree)
     (tree / "multielbo" / "oracle.py").write_text("", encoding="utf-8")
     assert code_digest(source=source, root=tree) != before
+
+
+def test_a_text_is_parsed_once_and_read_each_time(tree: Path, monkeypatch) -> None:
+    reachable_modules("multielbo.models.mopoe", root=tree)
+    monkeypatch.setattr(digests.ast, "parse", lambda _: pytest.fail("it was parsed again"))
+    assert "multielbo.gaussians" in reachable_modules("multielbo.models.mopoe", root=tree)
+    edit(tree, "barycenters", "from multielbo.gaussians import SCALE", "SCALE = 3.0  # its own")
+    monkeypatch.undo()
+    assert "multielbo.gaussians" not in reachable_modules("multielbo.models.mopoe", root=tree)
+
+
+def test_where_relative_imports_start_is_looked_up_each_time(tree: Path) -> None:
+    """Wrong twin: what one text means where a module was first would be kept for the package."""
+    source = "from . import gaussians\n"
+    module = tree / "multielbo" / "inner.py"
+    module.write_text(source, encoding="utf-8")
+    named = imported_modules(source, module="multielbo.inner", root=tree)
+    assert named == ("multielbo", "multielbo.gaussians")
+    module.unlink()
+    (tree / "multielbo" / "inner").mkdir()
+    (tree / "multielbo" / "inner" / "__init__.py").write_text(source, encoding="utf-8")
+    (tree / "multielbo" / "inner" / "gaussians.py").write_text("", encoding="utf-8")
+    named = imported_modules(source, module="multielbo.inner", root=tree)
+    assert named == ("multielbo", "multielbo.inner", "multielbo.inner.gaussians")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from multielbo.models.mopoe import mopoe
 from multielbo.models.registry import build
 from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, stratified_elbo
 from multielbo.oracle import LinearGaussian
+from multielbo.vae import convolutional_vae
 
 NAMES = ("image", "sound", "text")
 SAMPLES = 20_000
@@ -297,3 +298,41 @@ def test_no_encoder_of_a_subset_gets_under_its_floor(generator, dtype):
         for other in [(mean, covariance), (0.7 * mean, full), (mean, 0.6 * full)]:
             excess = oracle.gap(batch, *other) - best
             assert excess.mean() > 4 * excess.std() / SAMPLES**0.5
+
+
+def test_what_a_mixture_pays_is_at_each_point_at_most_what_its_components_pay(world, q):
+    """Jensen's inequality for u log u, as in the paper's proof of Lemma 3."""
+    each, log_mixture = world.log_components(q), world.log_mixture(q)
+    components = torch.einsum("kb,kgb->gb", q.weights, each.exp() * each)
+    assert (log_mixture.exp() * log_mixture <= components + 1e-14).all()
+    assert (components - log_mixture.exp() * log_mixture).max() > 1e-3
+    of_logs = torch.einsum("kb,kgb->gb", q.weights, each)
+    assert (log_mixture > of_logs - 1e-12).all(), "the logarithm alone is concave"
+
+
+@pytest.mark.equation("eq-mopoe")
+@pytest.mark.equation("eq-powerset-elbo")
+@pytest.mark.equation("eq-subsampled")
+@pytest.mark.equation("eq-stratified")
+@pytest.mark.parametrize("modalities", [2, 3, 5])
+def test_each_objective_decodes_as_often_as_the_table_of_costs_says(modalities, generator):
+    names, examples = [f"m{i}" for i in range(modalities)], 3
+    batch = {name: torch.rand(examples, 1, 8, 8, generator=generator) for name in names}
+    found = {}
+    for name in ("mopoe", "mvae", "mmvae", "powerset"):
+        model = convolutional_vae(
+            names, (1, 8, 8), build(name), latent_dim=2, seed=0, channels=(2, 2)
+        )
+        counted = []
+        for decoder in model.decoders.values():
+            decoder.network.register_forward_pre_hook(
+                lambda _, inputs, counted=counted: counted.append(len(inputs[0]))
+            )
+        model.bound(batch, generator=generator)
+        found[name] = sum(counted) / examples
+    assert found == {
+        "mopoe": modalities,
+        "mvae": 2 * modalities,
+        "mmvae": modalities**2,
+        "powerset": modalities * (2**modalities - 1),
+    }

@@ -4,6 +4,7 @@ from itertools import compress
 
 import pytest
 import torch
+from scipy.stats import chi2
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
@@ -226,6 +227,39 @@ def test_counting_the_prior_again_is_over_confident(oracle, batch, prior_expert,
     lost = gaps(oracle, batch, *q, membership)
     assert (lost[excess == 0] < 1e-12).all()
     assert (lost[excess > 0] > 1e-3).all()
+
+
+@pytest.mark.equation("eq-product")
+@pytest.mark.parametrize("counted", [None, 0, 1])
+def test_surplus_priors_put_the_truth_outside_as_often_as_algebra_says(oracle, generator, counted):
+    """E (z - mu')^2 / sigma'^2 = 1 + e / L + (1 - 1 / L) e^2 / (L + e) for e surplus priors."""
+    draws = 20_000
+    truth = torch.randn(draws, LATENT, generator=generator, dtype=torch.float64)
+    batch = {
+        name: truth @ w.T
+        + oracle.noise[name] * torch.randn(draws, len(w), generator=generator, dtype=truth.dtype)
+        for name, w in oracle.loadings.items()
+    }
+    membership = subsets.powerset(MODALITIES)
+    size = membership.sum(1)
+    exponent = (1 - size if counted is None else torch.full_like(size, counted))[:, None, None]
+    loc, scale = product(*oracle.unimodal_posteriors(batch), membership, prior_exponent=exponent)
+    far = ((truth - loc) / scale).square()
+    rows = names(oracle, membership)
+    exact = torch.stack([oracle.posterior(batch, r)[1].diagonal().reciprocal() for r in rows])
+    surplus = (size - 1 + exponent[:, 0, 0])[:, None]
+    expected = 1 + surplus / exact + (1 - 1 / exact) * surplus**2 / (exact + surplus)
+    error = far.std(1) / draws**0.5
+    assert ((far.mean(1) - expected).abs() < 5 * error).all()
+    narrow_only = 1 + surplus / exact  # too narrow, but in the right place
+    shifted = surplus[:, 0] > 0
+    assert (far.mean(1) - narrow_only > 5 * error)[shifted].any(1).all()
+
+    radius = chi2.ppf(0.95, LATENT)
+    outside = (far.sum(-1) > radius).double().mean(1)
+    tolerance = 5 * (0.05 * 0.95 / draws) ** 0.5
+    assert ((outside - 0.05).abs() < tolerance)[~shifted].all()
+    assert (outside > 0.05 + tolerance)[shifted].all()
 
 
 @pytest.mark.equation("eq-product")

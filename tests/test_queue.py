@@ -22,13 +22,24 @@ import torch
 from multielbo import presets, train
 from multielbo.cli import main
 from multielbo.data.polydigits import polydigits
-from multielbo.experiments import catalogue, making, queue, seeds, sources, status
+from multielbo.experiments import catalogue, crew, making, queue, seeds, sources, status
 from multielbo.experiments.catalogue import CATALOGUE, Wanted, named, wanted
 from multielbo.experiments.costs import Cost, cost, cpu_hours
 from multielbo.experiments.description import asked, described, record_name
 from multielbo.experiments.recorded import recorded
 from multielbo.presets import PRESETS, preset
-from multielbo.records import Outcome, adapted, complete, load, write
+from multielbo.records import (
+    Held,
+    Outcome,
+    adapted,
+    claim,
+    collect,
+    complete,
+    discard,
+    load,
+    write,
+)
+from multielbo.records.locks import alone
 from multielbo.setups import polydigits as setup
 from multielbo.setups.registry import module_of
 
@@ -181,6 +192,59 @@ def test_judges_are_trained_once_for_all_models_and_again_for_other_data(tmp_pat
     assert len(trained) == len(list((tmp_path / ".judges").iterdir())) == 3
 
 
+def test_of_processes_that_need_judges_at_once_one_trains_them(tmp_path, monkeypatch):
+    """In threads, for which the lock is the same."""
+    trained = []
+    real = seeds.judges
+    monkeypatch.setattr(seeds, "judges", lambda *a: trained.append(a) or real(*a))
+    data = polydigits("train", 64), polydigits("test", 30)
+    experiment = preset("polydigits", "mopoe", "laptop")
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(seeds.kept_judges, experiment, *data, tmp_path) for _ in range(2)]
+    assert jobs[0].result().accuracy == jobs[1].result().accuracy
+    assert len(trained) == 1
+    assert len(list((tmp_path / ".judges").iterdir())) == 1
+
+
+def test_a_seed_that_another_process_makes_is_refused_and_the_queue_leaves_it(
+    tmp_path, capsys, quick
+):
+    """By another holder of the lock; tests/test_locks.py has real processes."""
+    experiment = FIRST.experiment()
+    seed = ("seed", "polydigits", "mopoe", 0, "--profile", "laptop", "--out")
+    with claim(tmp_path / "unfinished", described(experiment), 0):
+        assert records(*seed, tmp_path / "unfinished") == 2
+        one_line(capsys, "seed 0 of polydigits/mopoe (laptop) is being made by process", "wait")
+        assert run(tmp_path) == 3
+        told = capsys.readouterr().out
+    assert "polydigits/mopoe (laptop): left: another process is at it" in told
+    assert "polydigits/mopoe/beta-0.5 (laptop): record written" in told
+    assert "1 done, 0 failed, 1 left" in told
+    assert quick == [1, 0, 1], "what nobody makes is made"
+    assert run(tmp_path, FIRST.name) == 0
+    assert quick == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_seeds_that_were_held_may_be_done_in_the_end(tmp_path, quick, finished):
+    """Either as parts, so that this process writes the record, or in a record that is written."""
+    experiment, said = FIRST.experiment(), []
+    places = making.Places(tmp_path, tmp_path / "data", tmp_path)
+    wanted = described(experiment)
+    found = making.lacking(experiment, wanted, places, "cpu", deadline=float("inf"))
+    assert found.missing == (0, 1)
+    for seed in found.missing:
+        found.run(seed)
+    if finished:
+        collect(tmp_path, found.asked, places.unfinished)
+        discard(places.unfinished, found.asked)
+    found.finish(said.append, Held("seed 0 is being made"))
+    assert load(tmp_path / "polydigits/mopoe/laptop")[0].digest == found.asked.digest
+    shutil.rmtree(tmp_path / "polydigits")
+    with pytest.raises(Held):
+        found.finish(said.append, Held("seed 0 is being made"))
+
+
 def unfinished(out: Path) -> list[Path]:
     return [path for path in (out / "unfinished").rglob("*") if path.is_file()]
 
@@ -308,7 +372,7 @@ def test_a_record_that_was_edited_or_half_written_is_made_anew(tmp_path, capsys,
 
 def test_workers_run_the_seeds_of_a_record_at_once(tmp_path, capsys, quick, monkeypatch):
     """In threads here, so that they see this test's small data; what travels can be pickled."""
-    shared = making._Seeds(FIRST.experiment(), described(FIRST.experiment()), None, "cpu", 1.0)
+    shared = making.Seeds(FIRST.experiment(), described(FIRST.experiment()), None, "cpu", 1.0)
     assert pickle.loads(pickle.dumps(shared)) == shared
     done = []
 
@@ -316,10 +380,10 @@ def test_workers_run_the_seeds_of_a_record_at_once(tmp_path, capsys, quick, monk
         if seed == 1:
             raise ValueError("seed 1 is unlucky")
         done.append(seed)
-        return SimpleNamespace(seconds=[1.0], device="here")
+        return SimpleNamespace(seeds=[seed], seconds=[1.0], device="here")
 
-    monkeypatch.setattr(making._Seeds, "run", part)
-    monkeypatch.setattr(making, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
+    monkeypatch.setattr(making.Seeds, "run", part)
+    monkeypatch.setattr(crew, "ProcessPoolExecutor", lambda n, *_: ThreadPoolExecutor(n))
     assert run(tmp_path, "polydigits/mopoe/beta-0.5", "--workers", 2) == 1
     told = capsys.readouterr().out
     assert "seed 0 took 1 s on here" in told
@@ -332,7 +396,7 @@ def test_a_worker_ends_when_its_queue_is_killed(guarded):
     """Of two processes that wait, the one without the guard lives on and has to be killed."""
     program = f"""
 import multiprocessing, os, sys, time
-from multielbo.experiments.making import _end_with_parent
+from multielbo.experiments.crew import _end_with_parent
 
 def work():
     if {guarded}:
@@ -372,7 +436,7 @@ def test_processes_can_be_seen():
 
 def test_a_worker_refuses_code_that_is_not_what_the_queue_started_with():
     other = replace(described(FIRST.experiment()), code={"multielbo.train": "0" * 16})
-    shared = making._Seeds(FIRST.experiment(), other, None, "cpu", 1.0)
+    shared = making.Seeds(FIRST.experiment(), other, None, "cpu", 1.0)
     with pytest.raises(ValueError, match="the code was changed while the queue ran"):
         shared.run_elsewhere(0)
 
@@ -557,6 +621,16 @@ def test_data_that_cannot_be_prepared_are_told_in_the_scripts_own_words(tmp_path
         sources.prepare("polymnist", tmp_path, [tmp_path / "slow"], repository, timeout=0.5)
     with pytest.raises(sources.Unprepared, match="run from the repository"):
         sources.prepare("polymnist", tmp_path, [], tmp_path)
+
+
+def test_data_that_another_process_prepares_are_left_to_it(tmp_path, away, repository, quick):
+    said: list[str] = []
+    places = making.Places(tmp_path, tmp_path / "data", repository, raw=(tmp_path / "raw",))
+    with alone(tmp_path / "data" / ".polymnist.claim", "it"):
+        tally = queue.work([away, FIRST], places, minutes=5, say=said.append)
+    assert (tally.left, tally.done) == (["polymnist/mopoe (laptop)"], ["polydigits/mopoe (laptop)"])
+    assert "polymnist/mopoe (laptop): left: another process is at it" in said
+    assert not (tmp_path / "data" / "made").exists()
 
 
 def test_missing_data_cost_one_record_and_not_the_queue(tmp_path, away, repository, quick):

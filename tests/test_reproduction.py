@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
+import re
 import shlex
 from dataclasses import asdict
 from functools import cache
@@ -18,12 +20,14 @@ import torch
 from scipy import stats
 
 from multielbo import subsets
+from multielbo.data.mnist_svhn import ALPHABET, read_text
 from multielbo.experiments import recorded as experiments_recorded
 from multielbo.experiments.description import record_name
 from multielbo.presets import preset
 from multielbo.records import NeedsGPU, Outcome, complete, describe_run, load, provenance, write
 from multielbo.reproduction import figures, tables, values, words
 from multielbo.reproduction import runs as reproduction
+from multielbo.reproduction.page import open_page
 from multielbo.reproduction.request import request
 from multielbo.reproduction.runs import of_one_profile, over_beta, runs
 from multielbo.reproduction.sweeps import trade_off
@@ -362,6 +366,48 @@ def test_arrays_come_by_seed_and_not_at_all_if_one_seed_lacks_them(tmp_path):
     assert values.by_seed(run, "samples_mnist", seeds=1).shape == (1, 3, 4, 1, 2, 2)
 
 
+def with_arrays(results: Path, model: str, **arrays: np.ndarray) -> None:
+    """A record that keeps these arrays of its first seed."""
+    folder = record(results, model, seeds=(0,))
+    made, kept = load(folder)
+    write(folder, made, {**kept, **{f"{name}_seed0": array for name, array in arrays.items()}})
+
+
+WORDS = np.arange(3 * 2 * 8, dtype=np.uint8).reshape(3, 2, 8)
+PATHS = np.linspace(0, 1, 3 * 2 * 8 * 2, dtype=np.float32).reshape(3, 2, 8, 2)
+
+
+def test_samples_are_those_that_all_records_which_keep_any_keep(tmp_path):
+    with_arrays(tmp_path, "mvae", samples_text=WORDS)
+    record(tmp_path, "mopoe")
+    made = values.samples(of_one_profile(runs(of(tmp_path))), NAMES)
+    assert {model: list(there) for model, there in made.items()} == {
+        "mvae": ["mnist"],
+        "mopoe": ["mnist"],
+    }
+    made = values.samples(of_one_profile(runs(of(tmp_path))), ["text"])
+    assert list(made) == ["mvae"]
+    np.testing.assert_array_equal(made["mvae"]["text"], WORDS)
+    assert values.samples(of_one_profile(runs(of(tmp_path))), ["svhn"]) == {}
+    assert values.samples({}, NAMES) == {}
+
+
+def test_a_value_of_targets_comes_by_inputs_and_target_outside_them(tmp_path):
+    attributes = np.arange(6 * 3 * 2, dtype=float).reshape(6, 3, 2)
+    attributes[MEMBERSHIP[:-1]] = np.nan
+    with_arrays(tmp_path, "mvae", coherence_by_attribute=attributes)
+    record(tmp_path, "mopoe")
+    found = runs(of(tmp_path))
+    assert values.by_target(found["mopoe"], "coherence_by_attribute", NAMES) is None
+    ours = values.by_target(found["mvae"], "coherence_by_attribute", NAMES)
+    assert list(ours)[:2] == ["mnist → svhn", "mnist → text"]
+    assert list(ours)[-1] == "svhn, text → mnist"
+    assert len(ours) == 9
+    assert np.isfinite(list(ours.values())).all()
+    place = int(np.flatnonzero((MEMBERSHIP == [False, True, True]).all(1))[0])
+    np.testing.assert_array_equal(ours["svhn, text → mnist"], attributes[place, 0])
+
+
 # --- tables ---------------------------------------------------------------------------------------
 
 
@@ -443,6 +489,32 @@ def test_systems_of_one_verdict_share_a_line(tmp_path):
     lines = tables.remarks(TABLE_2, runs(of(tmp_path)).values(), SYSTEMS).splitlines()
     (line,) = [line for line in lines if "not comparable" in line]
     assert line.startswith("- MVAE, MoPoE: 7 not comparable. What differs: laptop profile; ")
+
+
+def test_generated_words_are_read_from_their_symbols_whatever_these_are(tmp_path):
+    symbols = {letter: place for place, letter in enumerate(ALPHABET)}
+    spelled = ["  three ", "a|b`c*d\n", "sixsixsi"]
+    made = np.array([[[symbols[s] for s in word]] * 2 for word in spelled], np.uint8)
+    with_arrays(tmp_path, "mopoe", samples_text=made)
+    kept = values.samples(of_one_profile(runs(of(tmp_path))), ["text"])
+    table = tables.text_table(kept, "text", NAMES, read_text)
+    head, _, row = table.splitlines()
+    assert head == "|  | from mnist | + svhn | + text |"
+    assert row.startswith("| MoPoE | `··three·` `··three·` | ``")
+    assert row.endswith("| `sixsixsi` `sixsixsi` |")
+    assert len(re.split(r"(?<!\\)\|", row)) == 6, "a bar in a word is no column"
+    assert row.count("`` a\\|b`c*d↵ ``") == 2
+
+
+def test_a_table_says_where_ours_come_from_and_what_differs(tmp_path):
+    record(tmp_path)
+    shown = runs(of(tmp_path))
+    said = tables.compared(TABLE_6, shown, SYSTEMS, blocks=([0, 1], [2]))
+    first, second, line, *rest = said.split("\n\n")
+    assert first == tables.printed_table(TABLE_6, shown.values(), SYSTEMS, [0, 1])
+    assert second == tables.printed_table(TABLE_6, shown.values(), SYSTEMS, [2])
+    assert words.said(shown) in line
+    assert "\n\n".join(rest) == tables.remarks(TABLE_6, shown.values(), SYSTEMS)
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -553,7 +625,39 @@ def test_attributes_are_in_one_order_in_every_panel():
     assert [names[i] for i in own] != ["Bald", "Wearing_Hat", "Smiling"]  # the wrong twin
 
 
+def test_a_path_of_a_pen_is_drawn_where_its_points_are(tmp_path):
+    with_arrays(tmp_path, "mopoe", samples_text=PATHS)  # in the place of a third modality
+    made = values.samples(of_one_profile(runs(of(tmp_path))), NAMES)
+    figure = plt.figure()
+    figures.samples(figure, made, NAMES, example=1, title="T", below="B")
+    assert len(figure.axes) == 6  # two modalities, each from one to three inputs
+    heads = [ax.get_title() for ax in figure.axes]
+    assert heads[:2] == ["→ mnist\nfrom\nmnist", "→ mnist\nand\nsvhn"]
+    assert [len(ax.lines) for ax in figure.axes] == [0, 0, 0, 2, 2, 2]
+    for inputs, ax in enumerate(figure.axes[3:]):
+        path, start = (line.get_xydata() for line in ax.lines)
+        np.testing.assert_allclose((path - 0.1) / 0.8, PATHS[inputs, 1], rtol=1e-5)
+        np.testing.assert_allclose(start, path[:1])
+        assert ax.lines[0].get_transform() == ax.transAxes
+
+
 # --- pages ----------------------------------------------------------------------------------------
+
+
+def test_a_page_opens_with_its_records_and_what_is_in_print(tmp_path):
+    record(tmp_path, "mopoe")
+    record(tmp_path, "mvae", profile="full")
+    record(tmp_path, "mopoe", beta=0.5)
+    asked = ("quick", "['mvae', 'mopoe']", [], [], str(tmp_path), "", False)
+    page = open_page(DATASET, *asked, published=ROOT / "book" / "published")
+    assert page.names == NAMES
+    assert [run.record.profile for run in page.shown.values()] == ["full", "laptop"]
+    assert list(page.together) == ["mvae"]
+    assert page.tables["sutter2021/table-2"] == TABLE_2
+    assert list(page.sweeps) == ["mvae", "mopoe"]
+    assert any("sutter2021" in figure.cite for figure in page.figures)
+    with pytest.raises(ValueError, match="unknown profile 'fast'"):
+        open_page(DATASET, "fast", *asked[1:], published=ROOT / "book" / "published")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -571,6 +675,21 @@ def test_every_page_takes_the_same_parameters(page):
     assert list(given) == ["profile", "models", "seeds", "betas", "results", "data", "allow_cpu"]
     assert given["profile"] == "quick"
     assert request(page.replace("_", "-"), **given).profile == "quick"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_hands_its_parameters_over_in_their_order(page):
+    """They go by place, so that a page opens in one line."""
+    tree = ast.parse((ROOT / "notebooks" / "reproductions" / f"{page}.py").read_text("utf-8"))
+    (call,) = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "open_page"
+    ]
+    names = list(inspect.signature(open_page).parameters)
+    assert [node.id for node in call.args[1:]] == names[1:-1]
+    assert call.args[0].value == page.replace("_", "-")
+    assert not call.keywords
 
 
 def test_a_decoder_that_ignores_its_latents_is_named_with_its_seed(tmp_path):

@@ -45,6 +45,10 @@ def by_name(mask: Tensor) -> dict[str, Tensor]:
     return dict(zip(SHAPES, mask, strict=True))
 
 
+# Sharp experts who differ make them wide, so `deterministic` does not; test_divergences permutes.
+WIDE = ("mixture-of-hellinger", "hellinger-exact")
+
+
 def source(seed: int = 0) -> Generator:
     return Generator().manual_seed(seed)
 
@@ -219,7 +223,7 @@ def deterministic(name: str, order: tuple[str, ...]) -> MultimodalVAE:
     return model
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in WIDE])
 def test_permuting_the_modalities_permutes_nothing_else(name):
     batch = {m: x[:1].expand(REPEATED, *SHAPES[m]) for m, x in example().items()}
     orders = ("picture", "sound", "text"), ("text", "picture", "sound")

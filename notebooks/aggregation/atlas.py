@@ -60,6 +60,7 @@ names = atlas.cells()
 # | **product** | | | MoPoE |
 # | **log-pool** | control | control | control |
 # | **Wasserstein** | WB-VAE | control | MWB-VAE |
+# | **Hellinger** | HELVAE | | MoHELVAE |
 # | **single experts** | MMVAE, by its own density {eq}`eq-stratified` | | MMVAE, averaged |
 #
 # Single experts have no pool: the mixture of all of them is the posterior of the full set, in training and in answering, so under the sub-sampled sum they would only be trained twice.

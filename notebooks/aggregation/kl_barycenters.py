@@ -321,6 +321,7 @@ plt.show()
 # Each direction has its temper.
 # Where one expert says *no*, with a density of zero, the reverse divergence is infinite for any $q$ that puts mass there, so the log-pool keeps away: it is **zero-forcing**, and one veto is enough.
 # Where one expert says *yes*, the forward divergence punishes a $q$ that stays away, so the mixture goes everywhere: it is **mass-covering**.
+# Between the two directions lies a whole family of divergences, and {doc}`/chapters/aggregation/other_divergences` follows it from one mean to the other.
 
 # %% [markdown]
 # ## The product is not a barycenter
@@ -474,7 +475,7 @@ glue("overconfident", f"{repeated['product'].mean():.2f}", display=False)
 # %% [markdown]
 # With different evidence the product, prior divided out, is exact, and the log-pool loses {glue:text}`underconfident` nats because it never adds anything up.
 # With one modality shown to all three experts the log-pool is exact, and the product loses {glue:text}`overconfident` nats because it counts one observation three times.
-# Modalities that share information beyond $z$ sit in between, and trained experts are free to adapt to whichever average they are given; what follows from that is an experiment, and {doc}`/chapters/aggregation/wasserstein` starts it.
+# Modalities that share information beyond $z$ sit in between, and trained experts are free to adapt to whichever average they are given; what follows from that is an experiment, and {doc}`/chapters/aggregation/wb_vae` starts it.
 
 # %% [markdown]
 # ## What the literature calls "PoE"
@@ -510,6 +511,71 @@ glue("overconfident", f"{repeated['product'].mean():.2f}", display=False)
 # %% tags=["hide-input", "remove-output"]
 equally_pooled = log_on_grid(same_loc[0], wide[0])[0]
 assert total_variation(sum_only, equally_pooled) < 1e-3
+
+# %% [markdown]
+# ::::{exercise}
+# :label: ex-full-covariances
+# Let the experts be Gaussians with any covariances, $q_m=\N(\mu_m,\Sigma_m)$.
+# Which Gaussians minimise the reverse and the forward objective, and among which densities?
+# ::::
+#
+# ::::{solution} ex-full-covariances
+# :class: dropdown
+# Neither lemma speaks of diagonals.
+# The log-pool's exponent is $-\frac12\sum_mw_m(z-\mu_m)^\top\Sigma_m^{-1}(z-\mu_m)$, so among *all* densities the reverse minimiser is Gaussian, with $\Sigma_g^{-1}=\sum_mw_m\Sigma_m^{-1}$ and $\mu_g=\Sigma_g\sum_mw_m\Sigma_m^{-1}\mu_m$.
+# Among Gaussians, $-\E_{\bar q}\log q$ depends on the first two moments of $\bar q$ only, and is smallest for the $q$ that has them: $\mu=\sum_mw_m\mu_m$ and $\Sigma=\sum_mw_m\big(\Sigma_m+(\mu_m-\mu)(\mu_m-\mu)^\top\big)$.
+# A search over means and Cholesky factors, with the divergences of `torch.distributions`, finds both:
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+shapes = torch.randn(3, 2, 2, generator=generator)
+matrices = shapes @ shapes.mT + 0.3 * torch.eye(2)
+means = torch.randn(3, 2, generator=generator)
+these = torch.distributions.MultivariateNormal(means, matrices)
+
+
+def best_gaussian(reverse):
+    """Minimise a summed divergence over a mean and a Cholesky factor with a free diagonal."""
+    free = torch.zeros(5, requires_grad=True)
+    search = torch.optim.LBFGS(
+        [free],
+        max_iter=300,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-12,
+        tolerance_change=0.0,
+    )
+
+    def gaussian():
+        factor = torch.diag_embed(free[2:4].exp()) + free[4] * torch.tensor(
+            [[0.0, 0.0], [1.0, 0.0]]
+        )
+        return torch.distributions.MultivariateNormal(free[:2], scale_tril=factor)
+
+    def closure():
+        search.zero_grad()
+        q = gaussian().expand((3,))
+        sides = (q, these) if reverse else (these, q)
+        loss = w[0] @ torch.distributions.kl_divergence(*sides)
+        loss.backward()
+        return loss
+
+    search.step(closure)
+    return gaussian().mean.detach(), gaussian().covariance_matrix.detach()
+
+
+inverse = torch.linalg.inv(matrices)
+pooled_matrix = torch.linalg.inv(torch.einsum("m,mij->ij", w[0], inverse))
+pooled_mean = pooled_matrix @ torch.einsum("m,mij,mj->i", w[0], inverse, means)
+centred = means - w[0] @ means
+matched_matrix = torch.einsum("m,mij->ij", w[0], matrices + centred[:, :, None] * centred[:, None])
+for reverse, expected in (
+    (True, (pooled_mean, pooled_matrix)),
+    (False, (w[0] @ means, matched_matrix)),
+):
+    found = best_gaussian(reverse)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    swapped = best_gaussian(not reverse)
+    assert (swapped[1] - expected[1]).abs().max() > 0.1, "the direction matters"
 
 # %% [markdown]
 # ::::{exercise}

@@ -156,7 +156,86 @@ glue("variance_ratio", f"{variance_ratio:.1f}", display=False)
 # Quadrature gives {glue:text}`elbo_quadrature` nats, the stratified estimator {glue:text}`elbo_stratified`, ancestral sampling {glue:text}`elbo_ancestral`, neither with a standard error above {glue:text}`elbo_error`; the twin lands at {glue:text}`elbo_wrong`.
 # At three decoded samples each, ancestral sampling has {glue:text}`variance_ratio` times the variance of the stratified estimator here, since in the one the differences between experts are noise and in the other they are not.
 #
-# The next section shows that the twin is a bound nevertheless, and a popular one.
+# The section after the next shows that the twin is a bound nevertheless, and a popular one.
+
+# %% [markdown]
+# ## Its gradient needs the path alone
+#
+# An expert's parameters enter {eq}`eq-stratified` through the sample and through the density $\bar q$ that is subtracted.
+# The second way carries nothing but noise.
+#
+# ::::{prf:lemma} Gradient of the stratified ELBO
+# :label: lem-stratified-gradient
+#
+# Let $z=g_k(\varepsilon,\phi_k)$ have the density $q_k$, and let $\ell(z)=\log p(x,z)-\log\bar q(z)$.
+# Then
+#
+# $$
+# \partial_{\phi_k}\ELBO(\bar q)=w_k\,\E\big[\partial_z\ell(z)\;\partial_{\phi_k}g_k(\varepsilon,\phi_k)\big] .
+# $$
+#
+# For a Gaussian expert $z=\mu_k+\sigma_k\varepsilon$ the derivatives of $g_k$ are $1$ and $\varepsilon$.
+# If it is the only expert, and the posterior is $\N(m,s^2)$, the gradient in $\mu$ is $(m-\mu)/s^2$, and the one in $\sigma$ is $1/\sigma-\sigma/s^2$.
+# ::::
+#
+# :::{prf:proof}
+# The chain rule gives the stated term and $-\sum_jw_j\E_{q_j}\partial_{\phi_k}\log\bar q(z)$, at fixed $z$.
+# That is $-\int\bar q\,\partial_{\phi_k}\log\bar q\,\mathrm dz=-\partial_{\phi_k}\int\bar q\,\mathrm dz=0$.
+# It takes all experts to make it vanish: every sample is charged under the whole mixture.
+# For a single Gaussian $\partial_z\ell=(m-z)/s^2+(z-\mu)/\sigma^2$; insert $z=\mu+\sigma\varepsilon$ and average.
+# :::
+#
+# **Check.** The reference is autograd through the quadrature of the whole bound.
+# Autograd through the estimator has that gradient on average, and so has the path alone, with less noise; the twin with the expert's own density has another.
+
+
+# %%
+def elbo_by_quadrature(loc, scale):
+    """ELBO of the mixture for the most divided example, differentiable in the experts."""
+    log_density = mixture(loc, scale).log_density(grid[:, None, None])[:, 0]
+    return integrate(log_density.exp() * (log_joint[:, divided] - log_density))
+
+
+def leaves(stacks):
+    return [stack.clone().requires_grad_() for stack in stacks]
+
+
+def mean_and_error(value, wanted):
+    each = torch.stack(torch.autograd.grad(value.sum(), wanted))[..., 0]  # (2, expert, sample)
+    return each.mean(-1), each.std(-1) / samples**0.5
+
+
+alone = leaves((loc[:1, [divided]], scale[:1, [divided]]))
+exact = torch.autograd.grad(elbo_by_quadrature(*alone), alone)
+(mu, sigma), (mean, covariance) = (x.squeeze() for x in alone), oracle.posterior(batch)
+by_hand = (mean[divided, 0] - mu) / covariance, 1 / sigma - sigma / covariance
+torch.testing.assert_close(torch.stack(exact).flatten(), torch.stack(by_hand).flatten())
+
+experts = leaves((loc[:, [divided]], scale[:, [divided]]))
+exact = torch.stack(torch.autograd.grad(elbo_by_quadrature(*experts), experts))[..., 0, 0]
+
+many = leaves(repeated)
+automatic, error = mean_and_error(stratified_elbo(mixture(*many), score, generator).elbo(), many)
+assert ((automatic - exact).abs() < 4 * error).all()
+
+z_many = gaussians.sample(*many, generator)
+held = mixture(*repeated)
+log_weight = score(z_many).sum(0) + gaussians.log_prior(z_many) - held.log_density(z_many)
+path, path_error = mean_and_error((held.weights * log_weight).sum(0), many)
+assert ((path - exact).abs() < 4 * path_error).all()
+assert (path_error < error).all()
+
+twin, twin_error = mean_and_error(powerset_elbo(mixture(*many), score, generator).elbo(), many)
+assert ((twin - exact).abs() > 10 * twin_error).any()
+
+# %% tags=["remove-cell"]
+noise_ratio = (error / path_error).square()
+glue("path_low", f"{noise_ratio.min():.1f}", display=False)
+glue("path_high", f"{noise_ratio.max():.1f}", display=False)
+
+# %% [markdown]
+# Leaving the term out that vanishes divides the variance by {glue:text}`path_low` to {glue:text}`path_high` here, and to nothing once every expert is the posterior.
+# With more than one sample per expert and importance weights it no longer vanishes; {doc}`/chapters/aggregation/importance_weighting` goes on from here, with IWAE and DReG.
 
 # %% [markdown]
 # ## What the average of the rates overpays
@@ -495,16 +574,34 @@ assert abs(factors[of_answer.argmin()] - 1) < 0.02
 # Either way the answer from $x_m$ alone is no longer $p(z\mid x_m)$: the dots lie left of the factor one, where the third curve has its zero.
 
 # %% [markdown]
-# ## Two abstract means
+# ## Abstract means
 #
-# An **abstract mean** of densities applies a function, averages, applies the inverse, and normalises {cite:p}`nielsen2019`:
+# An **abstract mean** of densities, built on a quasi-arithmetic mean of numbers, applies a function, averages, applies the inverse, and normalises {cite:p}`nielsen2019`:
 #
 # $$
-# \operatorname{mean}_f(z)\;\propto\;f^{-1}\Big(\sum_k w_k\,f\big(q_k(z)\big)\Big) .
+# \operatorname{mean}_f(z)\;\propto\;f^{-1}\Big(\sum_k w_k\,f\big(q_k(z)\big)\Big),
+# \qquad\text{$f$ continuous and strictly monotone.}
 # $$
 #
-# The identity gives the arithmetic mean, which is the mixture and needs no normalising; the logarithm gives the geometric mean, $\prod_kq_k^{w_k}$ normalised.
-# {cite:t}`sutter2021` place MMVAE at the first and MVAE at the second.
+# The identity gives the **arithmetic mean**, which is the mixture and needs no normalising; the logarithm gives the **geometric mean**, $\prod_kq_k^{w_k}$ normalised.
+# Both belong to one family, $f(u)=u^\alpha$, the **power means**, and the geometric mean is its limit at zero.
+#
+# ::::{prf:lemma} Power means
+# :label: lem-power-means
+#
+# Let $m_\alpha(z)=\big(\sum_kw_kq_k(z)^\alpha\big)^{1/\alpha}$ with positive weights that sum to one, before normalising, and $m_0(z)=\prod_kq_k(z)^{w_k}$.
+# Then $m_\alpha\to m_0$ as $\alpha\to0$; $m_\alpha(z)$ does not fall with $\alpha$; it tends to the largest $q_k(z)$ as $\alpha\to\infty$ and to the smallest as $\alpha\to-\infty$.
+# So $\int m_\alpha\,\mathrm dz\le1$ for $\alpha\le1$, with equality at $\alpha=1$.
+# ::::
+#
+# :::{prf:proof}
+# $\log m_\alpha=\frac1\alpha\log\sum_kw_ke^{\alpha\log q_k}$ is the slope of the chord from $0$ to $\alpha$ of the cumulant function $\kappa(\alpha)=\log\sum_kw_ke^{\alpha\log q_k}$.
+# It is convex with $\kappa(0)=0$, so the slope of the chord grows with $\alpha$; at zero it is $\kappa'(0)=\sum_kw_k\log q_k=\log m_0$.
+# For large $\alpha$ the largest term outgrows the others, for large $-\alpha$ the smallest.
+# And $\int m_1\,\mathrm dz=\sum_kw_k\int q_k\,\mathrm dz=1$.
+# :::
+#
+# {cite:t}`sutter2021` place MMVAE at the arithmetic mean and MVAE at the geometric one.
 # Mind the exponents: those of a mean sum to one, those of MVAE's product are all one.
 # The product of $K$ Gaussian experts, before any prior, is the $K$-th power of their equally weighted geometric mean, normalised: same centre, a $K$-th of the variance.
 # It sharpens because it is *not* a mean; {doc}`/chapters/aggregation/kl_barycenters` takes this up.
@@ -512,8 +609,15 @@ assert abs(factors[of_answer.argmin()] - 1) < 0.02
 
 # %%
 def abstract_mean(f, inverse):
-    """Equally weighted abstract mean of the experts on the grid, normalised."""
-    values = inverse(f(log_experts.exp()).mean(1))
+    """Equally weighted abstract mean of the experts on the grid, `(grid, example)`, unnormalised."""
+    return inverse(f(log_experts.exp()).mean(1))
+
+
+def power_mean(alpha):
+    return abstract_mean(lambda v: v**alpha, lambda v: v ** (1 / alpha))
+
+
+def normalised(values):
     return values / integrate(values)
 
 
@@ -523,10 +627,25 @@ plain = product(loc, scale, torch.ones(1, 3), prior_exponent=0.0)
 
 torch.testing.assert_close(abstract_mean(lambda v: v, lambda v: v), log_q.exp())
 on_grid = gaussians.log_density(z, geometric[0][0], geometric[1][0]).exp()
-torch.testing.assert_close(abstract_mean(torch.log, torch.exp), on_grid)
+torch.testing.assert_close(normalised(abstract_mean(torch.log, torch.exp)), on_grid)
 torch.testing.assert_close(plain[0], geometric[0])
 torch.testing.assert_close(plain[1].square(), geometric[1].square() / 3)
 assert (plain[1] < 0.6 * geometric[1]).all(), "the product is not the geometric mean"
+
+orders = [-1.0, -0.5, -1e-4, 1e-4, 0.5, 1.0, 2.0]
+means = torch.stack([power_mean(alpha) for alpha in orders])
+assert (means.diff(dim=0) >= -1e-12 * means[1:]).all(), "they grow with the order"
+torch.testing.assert_close(normalised(means[3]), on_grid, atol=1e-3, rtol=1e-3)  # of order alpha
+masses = torch.stack([integrate(mean) for mean in means])
+assert (masses[:5] < 1).all()
+torch.testing.assert_close(masses[5], torch.ones(256))
+assert (masses[6] > 1).all()
+
+# %% [markdown]
+# The predecessor of MoPoE, **mmJSD** {cite:p}`sutter2020`, uses an abstract mean in another place: in the rate.
+# A **dynamic prior** $p_f$ is the mean of the experts *and* of the prior, with weights $\pi_0,\dots,\pi_M$, and the rate is $\pi_0\KL{p}{p_f}+\sum_k\pi_k\KL{q_k}{p_f}$.
+# With the arithmetic mean that is the Jensen–Shannon divergence of all $M+1$, {eq}`eq-jsd`; with the geometric mean it has a closed form for Gaussians, which is what the released code computes.
+# An {ref}`exercise <ex-dynamic-prior>` asks what becomes of the bound.
 
 # %% [markdown]
 # ## When a modality is missing
@@ -572,8 +691,8 @@ assert ((estimate.mean(0) - wrong).abs() > 5 * estimate.std(0) / 500**0.5).any()
 # | samples per expert | importance samples, number not known to us | 30 on MNIST-SVHN | 10 by default | one |
 # | divergence | density of the mixture | density of the mixture | density of the mixture | density of the mixture; `mmvae_averaged` for the average |
 #
-# The importance-weighted forms of the objective and their doubly reparameterised gradients use more samples per expert and are not in this book yet.
 # With one sample per expert and the Gaussian choices above we are at {eq}`eq-stratified`.
+# More samples per expert, importance weights and their gradients have a chapter of their own, {doc}`/chapters/aggregation/importance_weighting`.
 
 # %% [markdown]
 # ## Exercises
@@ -622,3 +741,35 @@ of_four = product(four_loc, four_scale, torch.ones(1, 4), prior_exponent=1.0 - 4
 torch.testing.assert_close(of_four[0], pooled_loc)
 torch.testing.assert_close(of_four[1], pooled_scale)
 assert (gap(mixture(four_loc, four_scale)) - gap(q)).mean() > 0.1
+
+# %% [markdown]
+# ::::{exercise}
+# :label: ex-dynamic-prior
+# Let every expert be the exact posterior, and let the rate be the Jensen–Shannon divergence of the experts and the prior, with equal weights $\frac1{M+1}$.
+# Is the reconstruction less this rate a bound on $\log p(x)$?
+# ::::
+#
+# ::::{solution} ex-dynamic-prior
+# :class: dropdown
+# No.
+# The reconstruction of the exact posterior is $\log p(x)+\KL{p(z\mid x)}{p}$, and by {prf:ref}`lem-compensation` the new rate is at most $\log(M+1)$.
+# So wherever the data say more than $\log(M+1)$ nats about $z$ the objective exceeds the evidence.
+# It rewards a posterior far from the prior, which a bound has to charge for.
+# The reason is that the dynamic prior depends on $x$, and is no prior of the model.
+# ::::
+
+# %% tags=["hide-input", "remove-output"]
+sharp = LinearGaussian(oracle.loadings, dict.fromkeys(oracle.modalities, 0.1))
+sharp_batch = sharp.sample(256, generator)
+at, covariance = sharp.posterior(sharp_batch)
+width = covariance.sqrt().expand_as(at)
+reconstruction = sharp.log_evidence(sharp_batch) + gaussians.kl_to_prior(at, width)
+four = mixture(
+    torch.stack([torch.zeros_like(at), at, at, at]),
+    torch.stack([torch.ones_like(at), width, width, width]),
+)
+rate, rate_error = jensen_shannon(four, 200, generator)
+assert (rate < math.log(4)).all()
+assert (reconstruction - rate > sharp.log_evidence(sharp_batch) + 4 * rate_error).all()
+own_rate = gaussians.kl_to_prior(at, width)
+torch.testing.assert_close(reconstruction - own_rate, sharp.log_evidence(sharp_batch))

@@ -25,6 +25,8 @@ seed = 0
 
 # %% tags=["remove-cell"]
 import math
+import time
+from statistics import median
 
 import matplotlib.pyplot as plt
 import torch
@@ -40,6 +42,7 @@ from multielbo.objectives import joint_elbo, mixture_elbo, powerset_elbo, strati
 from multielbo.oracle import LinearGaussian
 from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
+from multielbo.vae import convolutional_vae
 
 check_profile(profile)
 plots.use_style()
@@ -236,14 +239,27 @@ assert (false_bound > evidence).any(), "without normalising the products it is n
 # And $\bar q\ge w_S\,q_S$ at every $z$ gives $\KL{q_S}{\bar q}\le-\log w_S$.
 # :::
 #
-# The paper obtains the inequality from Jensen's; the compensation identity says in addition what the difference is.
+# The paper obtains the inequality from Jensen's.
+# The function $u\log u$ is convex, so at each single $z$
 #
-# **Check.** On the grid the two bounds differ by the divergence, and every term of it stays below $\log K$.
+# $$
+# \bar q(z)\log\bar q(z)\;\le\;\sum_S w_S\,q_S(z)\log q_S(z) ,
+# $$
+#
+# and integrating over $z$ gives $\E_{\bar q}\log\bar q\le\sum_S w_S\E_{q_S}\log q_S$: what the mixture pays is not more than what its components pay.
+# The compensation identity says in addition what the difference is.
+#
+# **Check.** On the grid the inequality holds point by point, the two bounds differ by the divergence, and every term of it stays below $\log K$.
 
 # %%
 log_components = gaussians.log_density(grid[:, None], q.loc, q.scale)  # (grid, K, B)
 divergences = integrate(log_components.exp() * (log_components - log_mixture[:, None]))  # (K, B)
 jensen_shannon = (q.weights * divergences).sum(0)
+
+convex = (q.weights * log_components.exp() * log_components).sum(1)  # (grid, B)
+assert (log_mixture.exp() * log_mixture <= convex + 1e-15).all()
+swapped = (q.weights * log_components).sum(1)  # for logarithms it is the other way round
+assert (log_mixture >= swapped - 1e-12).all()
 
 torch.testing.assert_close(mixture_bound, powerset_bound + jensen_shannon)
 assert jensen_shannon.min() > 0
@@ -475,6 +491,140 @@ plt.show()
 # The paper's appendix trains with both and reports similar log-likelihoods; if its runs used the released objective, equal expectations are what one has to expect there.
 
 # %% [markdown]
+# ## What the cost is
+#
+# Eq. 5 is called expensive; how expensive is it?
+# What counts are decoder passes, since every sample is decoded into all $M$ modalities, while an encoder reads each modality once.
+#
+# | objective | samples per example | decoder passes per example |
+# |---|---|---|
+# | {eq}`eq-mopoe`, as released | $1$ | $M$ |
+# | MVAE, {eq}`eq-subsampled` with $k=0$ | $M+1$ | $2M$: each subset decodes its own members |
+# | MMVAE, {eq}`eq-stratified` | $M$ | $M^2$ |
+# | {eq}`eq-powerset-elbo`, eq. 5 | $2^M-1$ | $M\,(2^M-1)$ |
+#
+# **Check.** We count the latents that pass through the decoders of the book's convolutional model, for two to five modalities.
+
+# %%
+SHAPE, EXAMPLES = (3, 28, 28), 8
+
+
+def pictures(modalities):
+    return {f"m{i}": torch.rand(EXAMPLES, *SHAPE, dtype=torch.float32) for i in range(modalities)}
+
+
+def vae(name, modalities):
+    model = convolutional_vae(
+        list(pictures(modalities)), SHAPE, build(name), latent_dim=64, seed=seed
+    )
+    return model.float()
+
+
+def passes(name, modalities):
+    """Latents decoded in one evaluation of the bound, per example."""
+    model, counted = vae(name, modalities), []
+    for decoder in model.decoders.values():
+        decoder.network.register_forward_pre_hook(
+            lambda _, inputs: counted.append(len(inputs[0])),
+        )
+    with torch.no_grad():
+        model.bound(pictures(modalities), generator=generator)
+    return sum(counted) / EXAMPLES
+
+
+for modalities in range(2, 6):
+    subsets_of_all = 2**modalities - 1
+    assert passes("mopoe", modalities) == modalities
+    assert passes("mvae", modalities) == 2 * modalities
+    assert passes("mmvae", modalities) == modalities**2
+    assert passes("powerset", modalities) == modalities * subsets_of_all
+
+# %% [markdown]
+# Passes are exact, time is not.
+# The time of a training step also holds the encoders, which cost the same under every objective, and whatever does not grow with the batch.
+# We measure it: the processor time of forward and backward pass with one thread, five pictures of $3\times28\times28$, the median of three rounds in which the objectives alternate.
+
+
+# %%
+def seconds_of_step(models, batch, rounds=3):
+    """Median CPU seconds of a forward and backward pass by model; the first round warms up."""
+    taken = {name: [] for name in models}
+    for _ in range(rounds + 1):
+        for name, model in models.items():
+            start = time.process_time()
+            model.bound(batch, generator=generator).elbo().mean().neg().backward()
+            taken[name].append(time.process_time() - start)
+    return {name: median(seconds[1:]) for name, seconds in taken.items()}
+
+
+threads = torch.get_num_threads()
+torch.set_num_threads(1)
+seconds = seconds_of_step({name: vae(name, 5) for name in ("mopoe", "powerset")}, pictures(5))
+torch.set_num_threads(threads)
+step_ratio = seconds["powerset"] / seconds["mopoe"]
+assert 2 < step_ratio < 31, "more than nothing, less than the passes alone"
+
+# %% tags=["remove-cell"]
+glue("step_ratio", f"{step_ratio:.0f}", display=False)
+glue("step_examples", str(EXAMPLES), display=False)
+
+# %% [markdown]
+# With five modalities and {glue:text}`step_examples` examples a step of eq. 5 takes {glue:text}`step_ratio` times as long as one of {eq}`eq-mopoe` where this page was built, for {glue:text}`decodes_ratio` times the passes.
+# The ratio of times grows with the batch, towards $(c+\text{passes of eq. 5})/(c+\text{passes of one sample})$ with $c$ the encoders' share; `tests/benchmarks/powerset_step.py` measures it at any batch and number of modalities.
+
+# %% [markdown]
+# ## The objective of Shi et al., appendix B.1.1
+#
+# The paper's comparison with MMVAE leaves out importance samples, and its appendix shows that the objective is then the one of {cite:t}`shi2019`.
+#
+# ::::{prf:lemma} Two forms of one bound; appendix B.1.1 of {cite:t}`sutter2021`
+# :label: lem-shi-equivalence
+#
+# For the singletons, $\bar q=\frac1M\sum_mq_m$, the objective of {prf:ref}`def-mopoe` is
+#
+# $$
+# \E_{\bar q}\big[\log p(x\mid z)\big]-\KL{\bar q}{p}
+# =\frac1M\sum_{m=1}^M\E_{q_m}\Big[\log\frac{p(x,z)}{\bar q(z)}\Big] .
+# $$
+# ::::
+#
+# :::{prf:proof}
+# Write both terms as one integral:
+#
+# $$
+# \int\bar q(z)\log p(x\mid z)\,\mathrm dz-\int\bar q(z)\log\frac{\bar q(z)}{p(z)}\,\mathrm dz
+# =\int\bar q(z)\log\frac{p(x\mid z)\,p(z)}{\bar q(z)}\,\mathrm dz .
+# $$
+#
+# Replace the density *in front* of the logarithm by $\frac1M\sum_mq_m$ and take the sum out of the integral; inside the logarithm it stays $\bar q$.
+# Each summand is the expectation under one $q_m$.
+# :::
+#
+# The right side is `stratified_elbo`, {eq}`eq-stratified`.
+# It is neither `mixture_elbo` nor `powerset_elbo`, which have $\log q_m$ inside and are lower by the Jensen–Shannon divergence of the experts: so the equivalence holds for the paper's objective, and not for the released one.
+#
+# **Check.** Both forms by integration, and the estimator; the wrong twin charges each expert under its own density.
+
+# %%
+log_singles = gaussians.log_density(grid[:, None], loc, scale)  # (grid, M, B)
+log_moe = each_alone.log_density(grid)
+reconstruction = integrate(log_moe.exp() * log_likelihood(grid).sum(0))
+rate = integrate(log_moe.exp() * (log_moe - gaussians.log_prior(grid)))
+by_expert = integrate(log_singles.exp() * (log_joint - log_moe)[:, None]).mean(0)
+torch.testing.assert_close(by_expert, reconstruction - rate)
+
+estimates_of_shi = torch.stack(
+    [stratified_elbo(each_alone, log_likelihood, generator).elbo() for _ in range(400)]
+)
+standard_error = estimates_of_shi.std(0) / 400**0.5
+assert ((estimates_of_shi.mean(0) - by_expert).abs() < 5 * standard_error).all()
+
+under_own = integrate(log_singles.exp() * (log_joint[:, None] - log_singles)).mean(0)
+divergence_of_experts = integrate(log_singles.exp() * (log_singles - log_moe[:, None])).mean(0)
+torch.testing.assert_close(by_expert - under_own, divergence_of_experts)
+assert (by_expert - under_own).min() > 0.01
+
+# %% [markdown]
 # ## How a batch is divided among the subsets
 #
 # The lemma needs $z\sim\bar q$.
@@ -664,22 +814,40 @@ print(f"beyond the evidence by {excess.mean():.3f} nats on average, {excess.max(
 
 # %% [markdown]
 # ::::{exercise}
-# :label: ex-shi-equivalence
-# The paper's appendix shows that its objective with singletons agrees with the one of {cite:t}`shi2019`, $\frac1M\sum_m\E_{q_m}\big[\log\frac{p(x,z)}{\bar q(z)}\big]$.
-# Prove it, say which of our three estimators it is, and which it is not.
+# :label: ex-subsets-of-a-size
+# A middle way between the special cases: the family of all pairs.
+# How many decoder passes does eq. 5 need for it with $M=10$, and is its bound always between those of the singletons and of the full set?
 # ::::
 #
-# ::::{solution} ex-shi-equivalence
+# ::::{solution} ex-subsets-of-a-size
 # :class: dropdown
-# $\ELBO(\bar q)=\int\bar q\log\frac{p(x,z)}{\bar q}\,\mathrm dz$, and $\bar q=\frac1M\sum_m q_m$ in front of the logarithm, and only there, is taken out of the integral.
-# The logarithm keeps the density of the whole mixture, so this is `stratified_elbo`; `mixture_elbo` and `powerset_elbo` have $\log q_m$ in its place and are lower by the Jensen–Shannon divergence:
+# There are $\binom{10}{2}=45$ pairs, hence $450$ passes.
+# With experts half as wide again as the exact ones the bound grows with the size of the subsets.
+# With experts five times too narrow the pairs lie above *both*: one expert alone is off, and the product of all is too sure of itself.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]
-log_singles = gaussians.log_density(grid[:, None], loc, scale)
-log_moe = each_alone.log_density(grid)
-whole = integrate(log_moe.exp() * (log_joint - log_moe))
-by_expert = integrate(log_singles.exp() * (log_joint - log_moe)[:, None]).mean(0)
-component_averaged = integrate(log_singles.exp() * (log_joint[:, None] - log_singles)).mean(0)
-torch.testing.assert_close(by_expert, whole)
-assert (whole - component_averaged).min() > 0.01
+
+
+def of_size(size):
+    def family(modalities, generator=None):
+        everything = subsets.powerset(modalities)
+        return everything[everything.sum(1) == size]
+
+    return family
+
+
+assert 10 * len(of_size(2)(10)) == 450
+
+
+def average_bound(size, factor):
+    pooled = mixture_of_products(of_size(size))(loc, factor * scale)
+    blur = torch.diag_embed(pooled.scale.square())
+    each = [oracle.elbo(batch, pooled.loc[k], blur[k]) for k in range(len(blur))]
+    return torch.stack(each).mean()
+
+
+wide = torch.stack([average_bound(size, 1.5) for size in (1, 2, 5)])
+narrow = torch.stack([average_bound(size, 0.2) for size in (1, 2, 5)])
+assert wide[0] < wide[1] < wide[2]
+assert narrow[1] > max(narrow[0], narrow[2]) + 0.01

@@ -191,8 +191,8 @@ assert (poisoned_loc * observed[..., None]).isnan().any(), "a mask as a factor l
 # | MVAE {cite:p}`wu2018` | product of experts | sum over sub-sampled subsets | {doc}`/chapters/aggregation/product_of_experts` |
 # | MMVAE {cite:p}`shi2019` | mixture of experts | the mixture's own ELBO | {doc}`/chapters/aggregation/mixture_of_experts` |
 # | MoPoE {cite:p}`sutter2021` | mixture of products | component-averaged ELBO | {doc}`/chapters/aggregation/mopoe` |
-# | WB-VAE {cite:p}`qiu2025` | 2-Wasserstein barycenter | joint ELBO | {doc}`/chapters/aggregation/wasserstein` |
-# | MWB-VAE {cite:p}`qiu2025` | mixture of such barycenters | component-averaged ELBO | {doc}`/chapters/aggregation/wasserstein` |
+# | WB-VAE {cite:p}`qiu2025` | 2-Wasserstein barycenter | joint ELBO | {doc}`/chapters/aggregation/wb_vae` |
+# | MWB-VAE {cite:p}`qiu2025` | mixture of such barycenters | component-averaged ELBO | {doc}`/chapters/aggregation/wb_vae` |
 # | log-pool (a control) | geometric mean, or a mixture of them | as the two above | {doc}`/chapters/aggregation/kl_barycenters` |
 #
 # The chapters take the rows one by one, and {doc}`/chapters/reproductions/polydigits` trains them all side by side.

@@ -41,36 +41,13 @@ from multielbo.metrics.judgement import average_precision
 from multielbo.publishing.facts import read_facts
 from multielbo.publishing.show import show
 from multielbo.reproduction import figures, tables, words
-from multielbo.reproduction.request import request
-from multielbo.reproduction.runs import of_one_profile, over_beta, runs
-from multielbo.reproduction.values import by_seed, subset_labels
-from multielbo.scoreboard.published import read_tables
-from multielbo.scoreboard.systems import read_systems
+from multielbo.reproduction.page import open_page
+from multielbo.reproduction.values import by_seed, by_target, subset_labels
 from multielbo.setups.celeba import PRIVATE_DIM
-from multielbo.setups.registry import setup_of
 
-DATASET = PAGE = "celeba"
 plots.use_style()
-asked = request(
-    DATASET,
-    profile=profile,
-    models=models,
-    seeds=seeds,
-    betas=betas,
-    results=results,
-    data=data,
-    allow_cpu=allow_cpu,
-)
-shown = runs(asked)
-over_beta(asked, shown)  # a sweep that is asked for leaves its records; this page draws none
-together = of_one_profile(shown)
-setup = setup_of(DATASET)
-names = list(setup.modalities)
-published = Path("book/published")
-systems = read_systems(published)
-printed = {table.name: table for table in read_tables(published, systems)}
-table_5 = printed["sutter2021/table-5"]
-facts = read_facts(Path("book/facts"))[DATASET]["described"]
+page = open_page("celeba", profile, models, seeds, betas, results, data, allow_cpu)
+facts = read_facts(Path("book/facts"))[page.dataset]["described"]
 
 glue("faces", f"{facts['expected']['splits']['train']:,}", display=False)
 glue("attributes", str(len(ATTRIBUTES)), display=False)
@@ -78,7 +55,7 @@ glue("private_dim", str(PRIVATE_DIM), display=False)
 
 # %% tags=["remove-input"]
 licence = facts["originals"][0]["licence"]
-state = "" if together else " **No run exists**, and every row of ours below says so."
+state = "" if page.together else " **No run exists**, and every row of ours below says so."
 Markdown(
     f"The pictures are not ours to pass on: their licence is *{licence}*. "
     f"We could not obtain them either; what prepares and loads them is tested on invented files "
@@ -91,13 +68,13 @@ Markdown(
 # This page trains nothing while the book is built: it shows the record of each model, or says that there is none.
 
 # %% tags=["remove-input"]
-Markdown(words.provenance(shown))
+Markdown(words.provenance(page.shown))
 
 # %% [markdown]
 # Readers who have the {glue:text}`faces` training faces from their authors put them into a folder, name it in `--raw`, and need a GPU.
 
 # %% tags=["remove-input"]
-Markdown(words.commands(PAGE, DATASET, shown, setup))
+Markdown(words.commands("celeba", page.dataset, page.shown, page.setup))
 
 # %% [markdown]
 # ## The conventions that matter
@@ -107,10 +84,10 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # Private divergences are weighted as in the released job script; {doc}`/conventions` lists these weights.
 
 # %% tags=["remove-input"]
-Markdown(words.parts(setup))
+Markdown(words.parts(page.setup))
 
 # %% tags=["remove-input"]
-Markdown(words.settings(DATASET))
+Markdown(words.settings(page.dataset))
 
 # %% [markdown]
 # ## Table 5: average precision
@@ -125,15 +102,7 @@ Markdown(words.settings(DATASET))
 show(average_precision)
 
 # %% tags=["remove-input"]
-Markdown(
-    "\n\n".join(
-        [
-            tables.printed_table(table_5, shown.values(), systems),
-            f"*{words.said(shown)} Spreads of ours are standard deviations over seeds.*",
-            tables.remarks(table_5, shown.values(), systems),
-        ]
-    )
-)
+Markdown(tables.compared(page.tables["sutter2021/table-5"], page.shown, page.systems))
 
 # %% [markdown]
 # ## Appendix E.3: attribute by attribute
@@ -142,27 +111,44 @@ Markdown(
 # A mean over attributes hides that some, such as *smiling*, are learnt well and subtle ones hardly.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Average precision of every attribute from the latents, one panel for each model and one marker for each subset of image and text."}}
-by_attribute = {}
-for model, run in together.items():
+known = {}
+for model, run in page.together.items():
     found = by_seed(run, "probe_by_attribute")
     if found is not None:
-        labels = subset_labels(by_seed(run, "subsets")[0], names)
-        by_attribute[model] = dict(zip(labels, found.mean(0), strict=True))
-if by_attribute:
+        labels = subset_labels(by_seed(run, "subsets")[0], page.names)
+        known[model] = dict(zip(labels, found.mean(0), strict=True))
+if known:
     fig = plt.figure(figsize=(8.4, 7.5))
     figures.attributes(
         fig,
-        by_attribute,
+        known,
         ATTRIBUTES,
         title="How well an attribute is known differs by attribute",
-        below=words.said(shown, by_attribute) + " Means over seeds.",
+        below=words.said(page.shown, known) + " Means over seeds.",
+    )
+    plt.show()
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Average precision of every attribute in what is generated, one panel for each model, one marker for the text from the image and one for the image from the text."}}
+shown = {
+    model: found
+    for model, run in page.together.items()
+    if (found := by_target(run, "coherence_by_attribute", page.names)) is not None
+}
+if shown:
+    fig = plt.figure(figsize=(8.4, 7.5))
+    figures.attributes(
+        fig,
+        shown,
+        ATTRIBUTES,
+        title="What is generated shows some attributes and not others",
+        below=words.said(page.shown, shown) + " Means over seeds.",
     )
     plt.show()
 
 # %% tags=["remove-input"]
 Markdown(
     ""
-    if by_attribute
+    if known or shown
     else "*No record holds the values of single attributes, so there is nothing to draw yet; "
     "the paper prints them in a figure alone.*"
 )

@@ -194,7 +194,7 @@ glue("places", f"{places:.2f}", display=False)
 # The classes are those of PolyMNIST, so modalities share as much as before; but {glue:text}`places` nats more are private to each, and they move every pixel of the digit.
 # The last row and the last column stay without ink: the published code draws its places from a range that leaves out the end.
 #
-# Extended PolyMNIST, by Wesego and Rooshenas (2024), has ten backgrounds.
+# Extended PolyMNIST, by {cite:t}`wesego2024`, has ten backgrounds.
 # Which pictures they are is not known to us, so the second five are substitutes: two photographs that scikit-learn ships, and three textures.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Ten rows of small digits on ten backgrounds: the five of before, then a Chinese temple, a flower, yellow agate, red bricks and dark rings."}}

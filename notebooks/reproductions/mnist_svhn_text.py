@@ -29,7 +29,6 @@ allow_cpu = False
 
 # %% tags=["remove-cell"]
 import math
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
@@ -37,48 +36,22 @@ from myst_nb import glue
 
 from multielbo import plots
 from multielbo.architectures.digits import LENGTH, SVHN
+from multielbo.data.mnist_svhn import read_text
 from multielbo.metrics.coherence import joint_coherence
 from multielbo.presets import preset
 from multielbo.publishing.show import show
 from multielbo.reproduction import figures, tables, words
-from multielbo.reproduction.request import request
-from multielbo.reproduction.runs import over_beta, runs
+from multielbo.reproduction.page import open_page
 from multielbo.reproduction.sweeps import trade_off
+from multielbo.reproduction.values import samples
 from multielbo.scoreboard.page import figures_list
-from multielbo.scoreboard.published import read_figures, read_tables
-from multielbo.scoreboard.systems import read_systems
-from multielbo.setups.registry import setup_of
 
-DATASET, PAGE = "mnist-svhn-text", "mnist_svhn_text"
 plots.use_style()
-asked = request(
-    DATASET,
-    profile=profile,
-    models=models,
-    seeds=seeds,
-    betas=betas,
-    results=results,
-    data=data,
-    allow_cpu=allow_cpu,
-)
-shown = runs(asked)
-sweeps = over_beta(asked, shown)
-setup = setup_of(DATASET)
-published = Path("book/published")
-systems = read_systems(published)
-printed = {table.name: table for table in read_tables(published, systems)}
+page = open_page("mnist-svhn-text", profile, models, seeds, betas, results, data, allow_cpu)
 table_2, table_4, table_6, eq_5 = (
-    printed[f"sutter2021/{name}"] for name in ("table-2", "table-4", "table-6", "appendix-c")
+    page.tables[f"sutter2021/{name}"] for name in ("table-2", "table-4", "table-6", "appendix-c")
 )
-full = preset(DATASET, "mopoe", "full")
-
-
-def with_line(table: str, of: dict, more: str) -> Markdown:
-    """A table, the line that says where ours comes from, and remarks."""
-    spread = "Spreads are standard deviations over seeds."
-    return Markdown(f"{table}\n\n*{words.said(of)} {spread}*\n\n{more}")
-
-
+full = preset(page.dataset, "mopoe", "full")
 glue("beta", f"{full.beta:g}", display=False)
 glue("characters", str(LENGTH), display=False)
 glue("values", f"{math.prod(SVHN):,}", display=False)
@@ -93,14 +66,14 @@ glue("prior_samples", f"{full.prior_samples:,}", display=False)
 # A laptop record is a smaller experiment, on fewer house numbers and with fewer epochs, and its numbers are never the paper's.
 
 # %% tags=["remove-input"]
-Markdown(words.provenance(shown))
+Markdown(words.provenance(page.shown))
 
 # %% [markdown]
 # These lines prepare the data and make the records that are missing; where a fresh record lies in `book/results`, it is taken instead.
 # Seeds that were finished before a run broke off are not run again.
 
 # %% tags=["remove-input"]
-Markdown(words.commands(PAGE, DATASET, shown, setup))
+Markdown(words.commands("mnist_svhn_text", page.dataset, page.shown, page.setup))
 
 # %% [markdown]
 # ## The conventions that matter
@@ -110,10 +83,10 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # The log-likelihoods of the tables are *not* weighted.
 
 # %% tags=["remove-input"]
-Markdown(words.parts(setup))
+Markdown(words.parts(page.setup))
 
 # %% tags=["remove-input"]
-Markdown(words.settings(DATASET))
+Markdown(words.settings(page.dataset))
 
 # %% [markdown]
 # The value of $\beta$ behind the paper's tables is lost in the text that we have; {glue:text}`beta` is that of the released job script.
@@ -130,11 +103,7 @@ Markdown(words.settings(DATASET))
 # To read it, go along a row: M is MNIST, S is SVHN, T is the text, and a model that *aggregates* should lose nothing when it is given more.
 
 # %% tags=["remove-input"]
-with_line(
-    tables.printed_table(table_2, shown.values(), systems),
-    shown,
-    tables.remarks(table_2, shown.values(), systems),
-)
+Markdown(tables.compared(table_2, page.shown, page.systems))
 
 # %% [markdown]
 # ## Tables 3 and 6: what is generated shows the right class
@@ -152,19 +121,24 @@ blocks = [
     [place for place, column in enumerate(table_6.columns) if column.target == target]
     for target in (*targets, None)
 ]
-with_line(
-    "\n\n".join(
-        tables.printed_table(table_6, shown.values(), systems, columns) for columns in blocks
-    ),
-    shown,
-    tables.remarks(table_6, shown.values(), systems),
-)
+Markdown(tables.compared(table_6, page.shown, page.systems, blocks))
 
 # %% [markdown]
 # A judge bounds what it can find: where it is often wrong about real data, coherence is low for every model.
 
 # %% tags=["remove-input"]
-Markdown(words.judges(shown, list(setup.modalities)))
+Markdown(words.judges(page.shown, page.names))
+
+# %% tags=["remove-input"]
+made = samples(page.together, ["text"])
+Markdown(
+    "The words themselves, of the same test tuples: from the handwritten digit alone, with "
+    "the house number, and with the word itself, which is a reconstruction. A dot is a blank.\n\n"
+    f"{tables.text_table(made, 'text', page.names, read_text)}\n\n"
+    f"*{words.said(page.shown, made)} The first seed is shown.*"
+    if made
+    else ""
+)
 
 # %% [markdown]
 # ## Table 4: log-likelihoods
@@ -174,11 +148,7 @@ Markdown(words.judges(shown, list(setup.modalities)))
 # With so few samples each number is a lower bound on average, and a loose one.
 
 # %% tags=["remove-input"]
-with_line(
-    tables.printed_table(table_4, shown.values(), systems),
-    shown,
-    tables.remarks(table_4, shown.values(), systems),
-)
+Markdown(tables.compared(table_4, page.shown, page.systems))
 
 # %% [markdown]
 # ## Figure 1: coherence against likelihood over beta
@@ -187,7 +157,7 @@ with_line(
 # So a single $\beta$ does not compare models; the paper trains each with several, and a better model lies further to the top and to the right.
 
 # %% tags=["remove-input"]
-Markdown(figures_list(DATASET, read_figures(published, systems)))
+Markdown(figures_list(page.dataset, page.figures))
 
 # %% [markdown]
 # What the tables print at their one $\beta$ is drawn as hollow diamonds; small figures beside our points are values of $\beta$.
@@ -198,7 +168,7 @@ for key in table_4.rows:
     nats = next(
         number
         for column, number in zip(table_4.columns, table_4.rows[key], strict=True)
-        if set(column.inputs) == set(setup.modalities)
+        if set(column.inputs) == set(page.names)
     )
     share = next(
         number
@@ -207,8 +177,8 @@ for key in table_4.rows:
     )
     diamonds[table_4.models[key][0]] = (nats, share)
 fig, ax = plt.subplots(figsize=(7.4, 4.2))
-trade_off(ax, sweeps, diamonds)
-first = {model: found[0] if found else None for model, found in sweeps.items()}
+trade_off(ax, page.sweeps, diamonds)
+first = {model: found[0] if found else None for model, found in page.sweeps.items()}
 figures.frame(fig, "The top right corner has both", words.said(first))
 plt.show()
 
@@ -216,8 +186,9 @@ plt.show()
 # The line that makes the whole figure:
 
 # %% tags=["remove-input"]
-compared = {model: None for model in shown if model != "powerset"}
-Markdown(words.commands(PAGE, DATASET, compared or shown, setup, words.betas_of(DATASET)))
+swept = {model: None for model in page.shown if model != "powerset"} or page.shown
+drawn = words.betas_of(page.dataset)
+Markdown(words.commands("mnist_svhn_text", page.dataset, swept, page.setup, drawn))
 
 # %% [markdown]
 # ## Equation 5 as an objective
@@ -227,12 +198,8 @@ Markdown(words.commands(PAGE, DATASET, compared or shown, setup, words.betas_of(
 # So the two rows should agree, and the dearer one need not be better.
 
 # %% tags=["remove-input"]
-pair = {model: run for model, run in shown.items() if model in ("powerset", "mopoe")}
-with_line(
-    tables.printed_table(eq_5, pair.values(), systems),
-    pair,
-    tables.remarks(eq_5, pair.values(), systems),
-)
+pair = {model: run for model, run in page.shown.items() if model in ("powerset", "mopoe")}
+Markdown(tables.compared(eq_5, pair, page.systems))
 
 # %% [markdown]
 # ## Exercise

@@ -29,8 +29,6 @@ data = ""
 allow_cpu = False
 
 # %% tags=["remove-cell"]
-from pathlib import Path
-
 import matplotlib.pyplot as plt
 from IPython.display import Markdown
 from myst_nb import glue
@@ -39,38 +37,14 @@ from multielbo import plots
 from multielbo.plots import LABELS
 from multielbo.presets import preset
 from multielbo.reproduction import figures, tables, words
-from multielbo.reproduction.request import request
-from multielbo.reproduction.runs import of_one_profile, over_beta, runs
-from multielbo.reproduction.values import by_seed
+from multielbo.reproduction.page import NOTHING, open_page
+from multielbo.reproduction.values import samples
 from multielbo.scoreboard.page import figures_list
-from multielbo.scoreboard.published import read_figures, read_tables
-from multielbo.scoreboard.systems import read_systems
-from multielbo.setups.registry import setup_of
 
-DATASET, PAGE = "polymnist", "polymnist"
 plots.use_style()
-asked = request(
-    DATASET,
-    profile=profile,
-    models=models,
-    seeds=seeds,
-    betas=betas,
-    results=results,
-    data=data,
-    allow_cpu=allow_cpu,
-)
-shown = runs(asked)
-over_beta(asked, shown)  # a sweep that is asked for leaves its records; this page draws none
-together = of_one_profile(shown)
-setup = setup_of(DATASET)
-names = list(setup.modalities)
-published = Path("book/published")
-systems = read_systems(published)
-printed = {table.name: table for table in read_tables(published, systems)}
-rerun = printed["senellart2025/polymnist-coherence"]
-full = preset(DATASET, "mopoe", "full")
-nothing = "*There is no record yet, so there is nothing to draw; the lines above make one.*"
-
+page = open_page("polymnist", profile, models, seeds, betas, results, data, allow_cpu)
+names = page.names
+full = preset(page.dataset, "mopoe", "full")
 glue("subsets", str(2 ** len(names) - 1), display=False)
 glue("beta", f"{full.beta:g}", display=False)
 glue("probe_examples", str(full.probe_examples), display=False)
@@ -80,16 +54,17 @@ glue("importance_samples", str(full.importance_samples[0]), display=False)
 # ## What is here, and how to run it
 #
 # This page trains nothing while the book is built: it shows the record of each model, the one of the full profile if there is one, and otherwise the one of the laptop profile.
-# The laptop profile is a smaller experiment, with fewer latents and a few epochs, and its numbers are never the paper's.
+# The laptop profile is a smaller experiment, with narrower networks, fewer latents and a few epochs, and its numbers are never the paper's.
+# With the paper's own networks no digit enters the latents in that time.
 
 # %% tags=["remove-input"]
-Markdown(words.provenance(shown))
+Markdown(words.provenance(page.shown))
 
 # %% [markdown]
 # These lines prepare the data and make the records that are missing; where a fresh record lies in `book/results`, it is taken instead.
 
 # %% tags=["remove-input"]
-Markdown(words.commands(PAGE, DATASET, shown, setup))
+Markdown(words.commands("polymnist", page.dataset, page.shown, page.setup))
 
 # %% [markdown]
 # ## The conventions that matter
@@ -99,16 +74,16 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # Data that `data_scripts/polymnist.py` builds have another portrait in the third background than the published ones, and are called `polymnist-hopper` wherever they occur; {doc}`/chapters/reproductions/data` shows them.
 
 # %% tags=["remove-input"]
-Markdown(words.parts(setup))
+Markdown(words.parts(page.setup))
 
 # %% tags=["remove-input"]
-Markdown(words.settings(DATASET))
+Markdown(words.settings(page.dataset))
 
 # %% [markdown]
 # A judge bounds what it can find: a classifier that misreads real test images misreads generated ones too.
 
 # %% tags=["remove-input"]
-Markdown(words.judges(shown, names))
+Markdown(words.judges(page.shown, names))
 
 # %% [markdown]
 # ## Figure 3: three metrics by the number of inputs
@@ -122,42 +97,35 @@ Markdown(words.judges(shown, names))
 # Joint coherence, the share of draws from the prior in which all five classifiers agree, stands in the legend, as in the paper.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Three panels over the number of input modalities, one line for each model: latent classification, conditional coherence and log-likelihood; joint coherence is in the legend."}}
-if together:
+if page.together:
     fig = plt.figure(figsize=(8.4, 5.0))
     figures.curves(
         fig,
-        together,
+        page.together,
         {
             "probe": "probe_by_inputs",
             "coherence": "coherence_by_inputs",
             "log-likelihood (nats)": "log_likelihood_by_inputs",
         },
         title="What one more modality adds depends on how it is pooled",
-        below=words.said(shown, together) + " Bars are two standard errors.",
+        below=words.said(page.shown, page.together) + " Bars are two standard errors.",
     )
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if together else nothing)
+Markdown("" if page.together else NOTHING)
 
 # %% tags=["remove-input"]
-Markdown(figures_list(DATASET, read_figures(published, systems)))
+Markdown(figures_list(page.dataset, page.figures))
 
 # %% [markdown]
-# The authors of MultiVae trained the same models again and published their numbers, so these are what we can stand beside.
+# The authors of MultiVae {cite:p}`senellart2025multivae` trained the same models again and published their numbers, so these are what we can stand beside.
 # In the table a printed row stands above ours.
 # A ✓ or a ✗ says whether the number is reproduced by the rule of {doc}`/chapters/reproductions/scoreboard`; a laptop record earns neither.
 
 # %% tags=["remove-input"]
-Markdown(
-    "\n\n".join(
-        [
-            tables.printed_table(rerun, shown.values(), systems),
-            f"*{words.said(shown)} Spreads of ours are standard deviations over seeds.*",
-            tables.remarks(rerun, shown.values(), systems),
-        ]
-    )
-)
+rerun = page.tables["senellart2025/polymnist-coherence"]
+Markdown(tables.compared(rerun, page.shown, page.systems))
 
 # %% [markdown]
 # ## What they generate
@@ -166,8 +134,8 @@ Markdown(
 # In the final column the model has seen the original itself, so that it is a reconstruction.
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Generated images of the last modality, one row for each model, and for each of two test tuples one column for every number of inputs."}}
-pictured = {model: by_seed(run, f"samples_{names[-1]}", seeds=1) for model, run in together.items()}
-pictured = {model: found[0] for model, found in pictured.items() if found is not None}
+made = samples(page.together, names[-1:])
+pictured = {model: found[names[-1]] for model, found in made.items()}
 if pictured:
     fig = plt.figure(figsize=(7.4, 0.8 + 0.72 * len(pictured)))
     plots.image_grid(
@@ -182,12 +150,12 @@ if pictured:
     figures.frame(
         fig,
         f"{names[-1]}, generated from the first 1 to {len(names)} modalities",
-        words.said(shown, pictured) + " The first seed is shown.",
+        words.said(page.shown, pictured) + " The first seed is shown.",
     )
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if pictured else nothing)
+Markdown("" if pictured else NOTHING)
 
 # %% [markdown]
 # ## Exercise

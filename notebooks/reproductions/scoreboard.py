@@ -13,7 +13,7 @@
 # %% [markdown]
 # # Scoreboard
 #
-# Here every published number that we could read stands beside what the library MultiVae reports and beside ours.
+# Here every published number that we could read stands beside what the library MultiVae {cite:p}`senellart2025multivae` reports and beside ours.
 # A system without a run keeps its row and says so.
 
 # %% tags=["parameters"]

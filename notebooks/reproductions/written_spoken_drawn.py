@@ -38,35 +38,16 @@ from myst_nb import glue
 
 from multielbo import plots
 from multielbo.metrics.coherence import conditional_coherence
-from multielbo.plots import LABELS
 from multielbo.publishing.show import show
 from multielbo.reproduction import figures, tables, words
-from multielbo.reproduction.request import request
-from multielbo.reproduction.runs import of_one_profile, over_beta, runs
-from multielbo.reproduction.values import by_seed
-from multielbo.setups.registry import setup_of
+from multielbo.reproduction.page import NOTHING, open_page
+from multielbo.reproduction.values import samples
 from multielbo.setups.written_spoken_drawn import PICTURES, STROKES
 
-DATASET, PAGE = "written-spoken-drawn", "written_spoken_drawn"
 plots.use_style()
-asked = request(
-    DATASET,
-    profile=profile,
-    models=models,
-    seeds=seeds,
-    betas=betas,
-    results=results,
-    data=data,
-    allow_cpu=allow_cpu,
-)
-shown = runs(asked)
-over_beta(asked, shown)  # a sweep that is asked for leaves its records; this page draws none
-together = of_one_profile(shown)
-setup = setup_of(DATASET)
-names = list(setup.modalities)
+page = open_page("written-spoken-drawn", profile, models, seeds, betas, results, data, allow_cpu)
 glue("path_values", str(math.prod(STROKES["drawn"])), display=False)
 glue("spectrogram_values", f"{math.prod(PICTURES['spoken']):,}", display=False)
-nothing = "*There is no record yet, so there is nothing to draw; the lines above make one.*"
 
 # %% [markdown]
 # ## What is here, and how to run it
@@ -74,13 +55,13 @@ nothing = "*There is no record yet, so there is nothing to draw; the lines above
 # This page trains nothing while the book is built: it shows the record of each model, the one of the full profile if there is one, and otherwise the one of the laptop profile.
 
 # %% tags=["remove-input"]
-Markdown(words.provenance(shown))
+Markdown(words.provenance(page.shown))
 
 # %% [markdown]
 # These lines prepare the data and make the records that are missing; where a fresh record lies in `book/results`, it is taken instead.
 
 # %% tags=["remove-input"]
-Markdown(words.commands(PAGE, DATASET, shown, setup))
+Markdown(words.commands("written_spoken_drawn", page.dataset, page.shown, page.setup))
 
 # %% [markdown]
 # ## The conventions that matter
@@ -90,10 +71,10 @@ Markdown(words.commands(PAGE, DATASET, shown, setup))
 # All values lie between zero and one, so that one likelihood of one scale serves all three.
 
 # %% tags=["remove-input"]
-Markdown(words.parts(setup))
+Markdown(words.parts(page.setup))
 
 # %% tags=["remove-input"]
-Markdown(words.settings(DATASET))
+Markdown(words.settings(page.dataset))
 
 # %% [markdown]
 # A judge bounds what it can find, and these have not met the test set's speakers and pens either.
@@ -101,7 +82,7 @@ Markdown(words.settings(DATASET))
 # No error on this page speaks of other speakers: the test set has two.
 
 # %% tags=["remove-input"]
-Markdown(words.judges(shown, names))
+Markdown(words.judges(page.shown, page.names))
 
 # %% [markdown]
 # ## From any subset to any modality outside it
@@ -114,22 +95,22 @@ Markdown(words.judges(shown, names))
 show(conditional_coherence)
 
 # %% tags=["remove-input"]
-Markdown(words.lost(shown, names))
+Markdown(words.lost(page.shown, page.names))
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "One matrix for each model: rows are subsets of written, spoken and drawn, columns the generated modality, and each cell the coherence in figures and colour."}}
-if together:
-    fig = plt.figure(figsize=(7.6, 1.4 + 2.2 * -(-len(together) // 3)))
+if page.together:
+    fig = plt.figure(figsize=(7.6, 1.4 + 2.2 * -(-len(page.together) // 3)))
     figures.matrices(
         fig,
-        together,
-        names,
+        page.together,
+        page.names,
         title="What one sense tells about another",
-        below=words.said(shown, together) + " Means over seeds.",
+        below=words.said(page.shown, page.together) + " Means over seeds.",
     )
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if together else nothing)
+Markdown("" if page.together else NOTHING)
 
 # %% [markdown]
 # ## What the latents know
@@ -138,46 +119,38 @@ Markdown("" if together else nothing)
 
 # %% tags=["remove-input"]
 Markdown(
-    f"{tables.subset_table(shown, 'probe', names)}\n\n"
-    f"*{words.said(shown)} Spreads are standard deviations over seeds.*"
+    f"{tables.subset_table(page.shown, 'probe', page.names)}\n\n"
+    f"*{words.said(page.shown)} Spreads are standard deviations over seeds.*"
 )
 
 # %% [markdown]
 # ## What they generate
 #
-# Pictures and spectrograms are kept in the records; the pen's paths, which are no pictures, are not.
-# Both are of one test tuple: what is generated from the written digit alone, from the written and the spoken one, and from all three.
-# High pitches are at the top of a spectrogram, and time runs to the right.
+# All is of one test tuple: what is generated from the written digit alone, from the written and the spoken one, and from all three.
 
-# %% tags=["remove-input"] mystnb={"image": {"alt": "One row for each model: a handwritten digit and a spectrogram, each generated from the written digit alone, from written and spoken, and from all three."}}
-kept = {
-    name: {model: by_seed(run, f"samples_{name}", seeds=1) for model, run in together.items()}
-    for name in names
+# %% tags=["remove-input"]
+made = samples(page.together, page.names)
+kept = next(iter(made.values()), {})
+read = {
+    "spoken": "High pitches are at the top of a spectrogram, and time runs to the right.",
+    "drawn": "A pen starts at the dot.",
 }
-pictured = [name for name, found in kept.items() if any(x is not None for x in found.values())]
-rows = {
-    model: [image for name in pictured for image in kept[name][model][0][:, 0]]
-    for model in together
-    if pictured and all(kept[name][model] is not None for name in pictured)
-}
-if rows:
-    inputs = [f"from {names[0]}", *(f"+ {name}" for name in names[1:])]
-    fig = plt.figure(figsize=(7.4, 1.2 + 0.8 * len(rows)))
-    plots.image_grid(
+Markdown(" ".join(text for name, text in read.items() if name in kept))
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "One row for each model: a handwritten digit, a spectrogram and, where records keep it, the path of a pen, each generated from the written digit alone, from written and spoken, and from all three."}}
+if made:
+    fig = plt.figure(figsize=(7.4, 1.2 + 1.6 / len(kept) * len(made)))
+    figures.samples(
         fig,
-        list(rows.values()),
-        [LABELS[model] for model in rows],
-        [f"{name}\n{given}" for name in pictured for given in inputs],
-    )
-    figures.frame(
-        fig,
-        "Heard, seen and drawn: three ways to the same digit",
-        words.said(shown, rows) + " The first seed is shown.",
+        made,
+        page.names,
+        title="Heard, seen and drawn: three ways to the same digit",
+        below=words.said(page.shown, made) + " The first seed is shown.",
     )
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if rows else nothing)
+Markdown("" if made else NOTHING)
 
 # %% [markdown]
 # ## Exercise

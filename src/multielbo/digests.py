@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 __all__ = ["canonical", "code_digest", "imported_modules", "reachable_modules"]
@@ -72,7 +73,9 @@ def imported_modules(source: str, module: str = "", root: Path | None = None) ->
         module: Name of the module that the text is, which relative imports start from.
         root: Folder that holds the package; by default the one this module was loaded from.
     """
-    names = {name for node in _executed(ast.parse(source)) for name in _named(node, module, root)}
+    file = _file(module, root)
+    is_package = file is not None and file.name == "__init__.py"
+    names = _names(source, module if is_package else module.rpartition(".")[0])
     existing = {name for name in names if _file(name, root) is not None}
     return tuple(sorted(_with_parents(existing)))
 
@@ -142,11 +145,18 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
             yield from _executed(child)
 
 
-def _named(node: ast.AST, module: str, root: Path | None) -> Iterator[str]:
+@lru_cache(maxsize=1024)  # by the text, so that a changed file is read as it is now
+def _names(source: str, package: str) -> frozenset[str]:
+    """All that Python text may import, by full names; relative ones start from `package`."""
+    executed = _executed(ast.parse(source))
+    return frozenset(name for node in executed for name in _named(node, package))
+
+
+def _named(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        base = _absolute(node, module, root)
+        base = _absolute(node, package)
         yield base
         yield from (f"{base}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
@@ -155,13 +165,11 @@ def _named(node: ast.AST, module: str, root: Path | None) -> Iterator[str]:
             yield str(node.args[0].value)
 
 
-def _absolute(node: ast.ImportFrom, module: str, root: Path | None) -> str:
+def _absolute(node: ast.ImportFrom, package: str) -> str:
     if not node.level:
         return node.module or ""
-    parts = module.split(".")
-    file = _file(module, root)
-    is_package = file is not None and file.name == "__init__.py"
-    parts = parts[: len(parts) - node.level + is_package]
+    parts = package.split(".")
+    parts = parts[: len(parts) - node.level + 1]
     return ".".join([*parts, node.module] if node.module else parts)
 
 

@@ -45,6 +45,9 @@ COLOURS = {
     "mwb-vae": "#6b2c6b",
     "log-pool": "#e69f00",
     "mixture-of-log-pools": "#56b4e9",
+    "hellinger": "#7700ee",
+    "mixture-of-hellinger": "#99bb66",
+    "hellinger-exact": "#9977ff",
 }
 LABELS = {
     "mvae": "MVAE",
@@ -56,6 +59,9 @@ LABELS = {
     "mwb-vae": "MWB-VAE",
     "log-pool": "Log-pool",
     "mixture-of-log-pools": "Mixture of log-pools",
+    "hellinger": "Hellinger",
+    "mixture-of-hellinger": "Mixture of Hellinger",
+    "hellinger-exact": "Hellinger, exact",
 }
 
 

@@ -37,7 +37,9 @@ def add(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--out", type=Path, metavar="DIR", help="default: build/records")
     command.add_argument("--results", type=Path, metavar="DIR", help="default: book/results")
     command.add_argument("--raw", type=Path, action="append", default=[], metavar="DIR")
-    command.add_argument("--workers", type=int, default=1, help="seeds that run at once")
+    command.add_argument(
+        "--workers", type=int, default=1, help="seeds that run at once, of whatever records"
+    )
     command.add_argument("--allow-cpu", action="store_true", help="for profile full")
     _data(command)
 

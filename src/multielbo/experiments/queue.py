@@ -6,12 +6,12 @@ part, and a training that was stopped continues from its checkpoint.
 
 from __future__ import annotations
 
-__all__ = ["Tally", "work"]
+__all__ = ["work"]
 
-import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -19,19 +19,11 @@ from multielbo.experiments.catalogue import Wanted
 from multielbo.experiments.costs import cost, cpu_hours
 from multielbo.experiments.description import described
 from multielbo.experiments.experiment import Experiment
-from multielbo.experiments.making import Places, Say, make
+from multielbo.experiments.making import Places, Say, lacking, make
+from multielbo.experiments.tally import EXPECTED, Tally
+from multielbo.experiments.together import Opening, together
 from multielbo.records import NeedsGPU, Record
 from multielbo.setups.registry import setup_of
-from multielbo.train import OutOfTime
-
-
-@dataclass(frozen=True)
-class Tally:
-    """Names of the records that are there, that failed, and that are left for the next call."""
-
-    done: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    left: list[str] = field(default_factory=list)
 
 
 def work(
@@ -49,7 +41,7 @@ def work(
         wanted: Which; within a priority the shortest come first if not all fit.
         places: Folders.
         minutes: The budget; training stops at a checkpoint early enough to leave time to evaluate.
-        workers: Seeds of a record that run at once, each in its own process.
+        workers: Seeds that run at once, of whatever records, each in its own process.
         allow_cpu: Make full records on a CPU all the same.
         say: Takes one line for each event.
 
@@ -69,29 +61,37 @@ def work(
     for label, reason in without.items():
         say(f"{label}: failed: {reason}")
         tally.failed.append(label)
+    openings = []
     for job in jobs:
         label = f"{job.asked.name} ({job.asked.profile})"
-        if tally.left:
-            tally.left.append(label)
-            continue
-        try:
-            make(
-                job.experiment,
-                job.asked,
-                places,
-                device,
-                deadline=deadline,
-                workers=workers,
-                say=lambda line, label=label: say(f"{label}: {line}"),
-            )
-            tally.done.append(label)
-        except (OutOfTime, subprocess.TimeoutExpired) as error:
-            say(f"{label}: stopped in time: {_one_line(error)}")
-            tally.left.append(label)
-        except (ValueError, OSError, ArithmeticError, MemoryError, RuntimeError) as error:
-            say(f"{label}: failed: {_one_line(error)}")
-            tally.failed.append(label)
+        tell = partial(_tell, say, label)
+        lacks = partial(
+            lacking, job.experiment, job.asked, places, device, deadline=deadline, say=tell
+        )
+        openings.append(Opening(label, lacks, tell))
+    if workers > 1:
+        together(openings, workers, tally)
+    else:
+        _in_turn(openings, tally)
     return tally
+
+
+def _in_turn(openings: Sequence[Opening], tally: Tally) -> None:
+    for opening in openings:
+        if tally.out_of_time:
+            tally.left.append(opening.name)
+            continue
+        error = None
+        try:
+            if (seeds := opening.open()) is not None:
+                make(seeds, opening.say)
+        except EXPECTED as raised:
+            error = raised
+        tally.enter(opening.name, error, opening.say)
+
+
+def _tell(say: Say, label: str, line: str) -> None:
+    say(f"{label}: {line}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,3 @@ def _require_gpu(jobs: Sequence[_Job], device: str, allow_cpu: bool) -> None:
             f"records: {len(full)} of profile 'full' would take about {hours:.0f} h on this CPU; "
             "run them on a GPU, choose --profile laptop, or pass --allow-cpu"
         )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -14,7 +14,8 @@ from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.run import judges, run, samples
 from multielbo.metrics.classifiers import Classifiers
 from multielbo.models import registry as models
-from multielbo.records import Outcome, Record, adapted, read_parts, run_part
+from multielbo.records import Outcome, Record, adapted, claim, read_parts, run_part
+from multielbo.records.locks import alone
 from multielbo.records.provenance import module_digests
 from multielbo.records.record import canonical, sha256
 from multielbo.setups import registry as setups
@@ -45,6 +46,7 @@ def run_seed(
 
     Raises:
         ValueError: The experiment has no such seed.
+        Held: Another process is making it.
         OutOfTime: Training was stopped; the next call continues from its checkpoint.
     """
     if seed not in experiment.seeds:
@@ -52,29 +54,32 @@ def run_seed(
         raise ValueError(
             f"{asked.name} ({asked.profile}): seed {seed} is not one of its seeds {known}"
         )
-    if seed in (found := read_parts(unfinished, asked).found):
-        return found[seed][0]
+    if part := _there(unfinished, asked, seed):
+        return part
     if until is not None and time.monotonic() >= until:
         raise OutOfTime(f"{asked.name} ({asked.profile}): no time is left for seed {seed}")
-    judge = kept_judges(experiment, train, test, unfinished)
-    checkpoint = checkpoint_file(unfinished, asked, seed)
-    part = run_part(
-        unfinished,
-        asked,
-        seed,
-        lambda seed: outcome(
-            experiment,
+    with claim(unfinished, asked, seed):
+        if part := _there(unfinished, asked, seed):
+            return part  # another process was faster
+        judge = kept_judges(experiment, train, test, unfinished)
+        checkpoint = checkpoint_file(unfinished, asked, seed)
+        part = run_part(
+            unfinished,
+            asked,
             seed,
-            train,
-            test,
-            judge,
-            checkpoint=checkpoint,
-            until=until,
-            progress=progress,
-        ),
-    )
-    for file in checkpoint.parent.glob(f"seed-{seed}-*.pt"):
-        file.unlink()
+            lambda seed: outcome(
+                experiment,
+                seed,
+                train,
+                test,
+                judge,
+                checkpoint=checkpoint,
+                until=until,
+                progress=progress,
+            ),
+        )
+        for file in checkpoint.parent.glob(f"seed-{seed}-*.pt"):
+            file.unlink()
     return part
 
 
@@ -128,18 +133,24 @@ def kept_judges(
     """The classifiers that all models of a data set share: those that are kept, or trained now.
 
     The digest in the file's name is that of their data, settings and code: stale ones are not used.
+    Of processes that start together one trains them, and the others wait for it.
     """
     setup, module = setups.setup_of(experiment.dataset), setups.module_of(experiment.dataset)
     code = module_digests(["multielbo.experiments.run", module])
     decisive = [train.sha256, test.sha256, experiment.classifier_epochs, code]
     digest = sha256(canonical(decisive, "classifiers"))[:16]
     file = unfinished / ".judges" / f"{experiment.dataset}-{experiment.profile}-{digest}.pt"
-    if file.exists():
-        encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
-        return Classifiers.load(file, train, encoders)
-    made = judges(experiment, setup, train, test)
-    # Seeds that start together each train them; each writes a file of its own and moves it.
-    own = file.with_name(f"{file.stem}-{platform.node()}-{os.getpid()}.pt")
-    made.save(own)
-    os.replace(own, file)
-    return made
+    if not file.exists():
+        with alone(file.with_name(f".{file.name}.claim"), f"judges {file}", wait=True):
+            if not file.exists():
+                # A file of its own, for where there are no locks.
+                own = file.with_name(f"{file.stem}-{platform.node()}-{os.getpid()}.pt")
+                judges(experiment, setup, train, test).save(own)
+                os.replace(own, file)
+    encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
+    return Classifiers.load(file, train, encoders)
+
+
+def _there(unfinished: Path, asked: Record, seed: int) -> Record | None:
+    found = read_parts(unfinished, adapted(asked, seeds=[seed])).found
+    return found[seed][0] if seed in found else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from multielbo.data.multimodal import MultimodalData
 from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.run import load
+from multielbo.records.locks import alone
 from multielbo.setups.registry import setup_of
 
 
@@ -53,6 +54,7 @@ def prepare(
 
     Raises:
         Unprepared: The script failed; its own line says why.
+        Held: Another process is preparing them.
         subprocess.TimeoutExpired: It took longer.
     """
     script, *options = shlex.split(setup_of(dataset).prepare)
@@ -60,7 +62,8 @@ def prepare(
         raise Unprepared(f"{dataset}: there is no {repository / script}; run from the repository")
     folders = [part for entry in raw for part in ("--raw", str(entry))]
     command = [sys.executable, str(repository / script), *options, *folders, "--out", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    with alone(folder / f".{dataset}.claim", f"data of {dataset}"):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Unprepared(f"{dataset}: {script} could not prepare the data: {lines[-1]}")

@@ -12,6 +12,7 @@ from multielbo.models.atlas import (
     subsampled_log_pool,
     subsampled_wasserstein,
 )
+from multielbo.models.hellinger import hellinger, hellinger_exact, mixture_of_hellinger
 from multielbo.models.logpool import log_pool, mixture_of_log_pools
 from multielbo.models.mmvae import mmvae, mmvae_averaged
 from multielbo.models.model import Model
@@ -29,6 +30,9 @@ MODELS = {
     "mwb-vae": mwb_vae,
     "log-pool": log_pool,
     "mixture-of-log-pools": mixture_of_log_pools,
+    "hellinger": hellinger,
+    "mixture-of-hellinger": mixture_of_hellinger,
+    "hellinger-exact": hellinger_exact,
 }
 # Trained for the atlas alone.
 CELLS = {

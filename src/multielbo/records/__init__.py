@@ -1,10 +1,13 @@
 """Records of real runs: what was run, what came of it, and whether it still holds."""
 
 from multielbo.records.freshness import Freshness, caption, freshness
+from multielbo.records.locks import Held
 from multielbo.records.parts import (
     Parts,
+    claim,
     collect,
     discard,
+    finish,
     merge,
     of_data_of_parts,
     part_folder,
@@ -16,17 +19,20 @@ from multielbo.records.store import find, load, write
 
 __all__ = [
     "Freshness",
+    "Held",
     "NeedsGPU",
     "Outcome",
     "Parts",
     "Record",
     "adapted",
     "caption",
+    "claim",
     "collect",
     "complete",
     "describe_run",
     "discard",
     "find",
+    "finish",
     "freshness",
     "load",
     "load_or_run",

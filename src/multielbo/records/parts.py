@@ -6,15 +6,27 @@ record is the one that a single run of all seeds would have given.
 
 from __future__ import annotations
 
-__all__ = ["Parts", "collect", "discard", "merge", "of_data_of_parts", "part_folder", "read_parts"]
+__all__ = [
+    "Parts",
+    "claim",
+    "collect",
+    "discard",
+    "finish",
+    "merge",
+    "of_data_of_parts",
+    "part_folder",
+    "read_parts",
+]
 
-import shutil
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from multielbo.records import folders
 from multielbo.records.freshness import differences
+from multielbo.records.locks import alone
 from multielbo.records.record import Record, adapted, complete
 from multielbo.records.store import Arrays, load, write
 
@@ -34,6 +46,17 @@ class Parts(NamedTuple):
 def part_folder(parts: Path, asked: Record, seed: int) -> Path:
     """Where the part of a seed lies: `parts/<name>/<profile>/seed-<seed>`."""
     return parts / asked.name / asked.profile / f"seed-{seed}"
+
+
+def claim(parts: Path, asked: Record, seed: int) -> AbstractContextManager[None]:
+    """Keep a seed to this process while it is made.
+
+    Raises:
+        Held: Another process is making it; says which.
+    """
+    folder = part_folder(parts, asked, seed)
+    what = f"seed {seed} of {asked.name} ({asked.profile})"
+    return alone(folder.with_name(f".{folder.name}.claim"), what)
 
 
 def read_parts(parts: Path, asked: Record) -> Parts:
@@ -118,6 +141,25 @@ def collect(results: Path, asked: Record, parts: Path) -> tuple[Record, Arrays]:
     return write(results / asked.name / asked.profile, record, arrays), arrays
 
 
+def finish(results: Path, asked: Record, parts: Path) -> tuple[Record, Arrays]:
+    """Collect the parts and remove them, unless another process has just done so.
+
+    Raises:
+        ValueError, OSError: As `collect` does.
+    """
+    folder = results / asked.name / asked.profile
+    what = f"record {asked.name} ({asked.profile})"
+    with alone(folder.with_name(f".{folder.name}.claim"), what, wait=True):
+        try:
+            record, arrays = load(folder)
+        except (FileNotFoundError, ValueError):
+            record = None
+        if record is None or record.digest != asked.digest:
+            record, arrays = collect(results, asked, parts)
+        discard(parts, asked)
+    return record, arrays
+
+
 def of_data_of_parts(asked: Record, parts: Path) -> Record:
     """The description of a run on the data that its first part there was run on.
 
@@ -135,13 +177,12 @@ def of_data_of_parts(asked: Record, parts: Path) -> Record:
 def discard(parts: Path, asked: Record) -> None:
     """Remove the parts of these seeds, and the folders that this leaves empty."""
     for seed in asked.seeds:
-        shutil.rmtree(part_folder(parts, asked, seed), ignore_errors=True)
+        folders.remove(part_folder(parts, asked, seed))
     folder = parts / asked.name / asked.profile
-    while folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
-        if folder == parts:
-            break
-        folder = folder.parent
+    with suppress(OSError):  # where something lies in a folder, or it is not there
+        while folder != parts.parent:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def _foreign(part: Record, asked: Record) -> str:

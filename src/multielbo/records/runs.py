@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from multielbo.records.parts import collect, discard, merge, part_folder, read_parts
+from multielbo.records.parts import claim, finish, merge, part_folder, read_parts
 from multielbo.records.record import Record, adapted, complete
 from multielbo.records.store import Arrays, find, load, write
 
@@ -60,6 +60,7 @@ def load_or_run(
 
     Raises:
         ValueError: A record was changed by hand.
+        Held: Another process is making a seed of it.
         NeedsGPU: A full run was asked for where there is no GPU.
     """
     if asked.profile != "quick" and (folder := find(results, asked.digest)):
@@ -68,13 +69,11 @@ def load_or_run(
     if asked.profile == "quick":
         return merge(asked, {seed: _part(asked, seed, run) for seed in asked.seeds})
     parts = results / UNFINISHED if parts is None else parts
-    done = read_parts(parts, asked).found
     for seed in asked.seeds:
-        if seed not in done:
-            run_part(parts, asked, seed, run)
-    record, arrays = collect(results, asked, parts)
-    discard(parts, asked)
-    return record, arrays
+        with claim(parts, asked, seed):
+            if seed not in read_parts(parts, adapted(asked, seeds=[seed])).found:
+                run_part(parts, asked, seed, run)
+    return finish(results, asked, parts)
 
 
 def run_part(parts: Path, asked: Record, seed: int, run: Callable[[int], Outcome]) -> Record:

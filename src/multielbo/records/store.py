@@ -1,7 +1,8 @@
 """The folder of records: each written whole or not at all, and verified whenever it is read.
 
 A record is a folder with `record.json` and, where there are arrays, `arrays.npz`. Its hashes show
-when either was changed by hand.
+when either was changed by hand. One process at a time writes it; those that read it meanwhile see
+the earlier one or the new one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ __all__ = ["Arrays", "find", "load", "write"]
 import io
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from multielbo.records import folders
 from multielbo.records.record import Record, canonical, sha256
 
 LARGEST = 500_000  # bytes of arrays.npz, because records are committed
@@ -46,24 +47,9 @@ def write(folder: Path, record: Record, arrays: Arrays | None = None) -> Record:
     values = asdict(record)
     values["sha256"] = sha256(canonical(values, f"record {record.name}"))
     files["record.json"] = (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
-    unfinished = folder.with_name(f".{folder.name}.part")
-    earlier = folder.with_name(f".{folder.name}.earlier")
     try:
-        _clear(unfinished)
-        unfinished.mkdir(parents=True)
-        for name, content in files.items():
-            with open(unfinished / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        if folder.exists():
-            _clear(earlier)
-            os.rename(folder, earlier)
-        os.rename(unfinished, folder)
-        _clear(earlier)
+        folders.replace(folder, files)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        _restore(folder)
         raise OSError(
             f"cannot write record {folder}: {error.strerror or error}; an earlier record is "
             "unchanged: free space or choose another folder, and run again"
@@ -78,7 +64,36 @@ def load(folder: Path) -> tuple[Record, Arrays]:
         FileNotFoundError: There is no record in `folder`, or its arrays are missing.
         ValueError: The record or its arrays are not as they were written.
     """
-    _restore(folder)
+    folders.restore(folder)
+    before = _version(folder)
+    try:
+        return _verified(folder)
+    except (FileNotFoundError, ValueError):
+        folders.restore(folder)  # after whoever is replacing it
+        if _version(folder) == before:
+            raise
+    return load(folder)  # another one took its place between two of its files
+
+
+def find(results: Path, digest: str) -> Path | None:
+    """The folder under `results` whose record has this digest, or None.
+
+    Raises:
+        ValueError: A record on the way is not as it was written.
+    """
+    for place, inside, files in os.walk(results):
+        inside[:] = sorted(name for name in inside if not name.startswith("."))
+        if "record.json" not in files:
+            continue
+        try:
+            if _read(Path(place) / "record.json").digest == digest:
+                return Path(place)
+        except FileNotFoundError:
+            continue  # another process just replaced or removed it
+    return None
+
+
+def _verified(folder: Path) -> tuple[Record, Arrays]:
     record, arrays = _read(folder / "record.json"), {}
     for name, expected in record.arrays.items():
         file = folder / name
@@ -95,24 +110,13 @@ def load(folder: Path) -> tuple[Record, Arrays]:
     return record, arrays
 
 
-def find(results: Path, digest: str) -> Path | None:
-    """The folder under `results` whose record has this digest, or None.
-
-    Raises:
-        ValueError: A record on the way is not as it was written.
-    """
-    for file in sorted(results.rglob("record.json")):
-        hidden = any(part.startswith(".") for part in file.relative_to(results).parts)
-        if not hidden and _read(file).digest == digest:
-            return file.parent
-    return None
-
-
 def _read(file: Path) -> Record:
-    if not file.exists():
-        raise FileNotFoundError(f"there is no record {file}; run the experiment, or check the name")
     try:
         values = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"there is no record {file}; run the experiment, or check the name"
+        ) from None
     except ValueError as error:
         raise ValueError(f"record {file} is not JSON ({error}); {_WAY_OUT}") from error
     expected = values.pop("sha256", None) if isinstance(values, dict) else None
@@ -142,16 +146,13 @@ def _pack(arrays: Arrays, folder: Path) -> bytes:
     return content.getvalue()
 
 
-def _restore(folder: Path) -> None:
-    """Put back the earlier record if a write ended between its two renames."""
-    earlier = folder.with_name(f".{folder.name}.earlier")
-    if earlier.exists() and not folder.exists():
-        os.rename(earlier, folder)
-
-
-def _clear(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+def _version(folder: Path) -> tuple[int, int] | None:
+    """Differs between a record and the one that takes its place."""
+    try:
+        found = (folder / "record.json").stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 _WAY_OUT = "restore it from git, or run the experiment again"

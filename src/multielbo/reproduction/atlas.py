@@ -43,6 +43,7 @@ GRID: dict[str, tuple[str | None, str | None, str | None]] = {
     "product": (None, None, "mopoe"),
     "log-pool": ("log-pool", "log-pool-subsampled", "mixture-of-log-pools"),
     "Wasserstein": ("wb-vae", "wb-vae-subsampled", "mwb-vae"),
+    "Hellinger": ("hellinger", None, "mixture-of-hellinger"),
     "single experts": ("mmvae", None, "mmvae-averaged"),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["attributes", "curves", "frame", "matrices"]
+__all__ = ["attributes", "curves", "frame", "matrices", "samples"]
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from multielbo.plots import INK, LABELS, MUTED, colour
+from multielbo.plots import INK, LABELS, MUTED, colour, image_grid
 from multielbo.reproduction.values import averaged, by_seed, subset_labels
 from multielbo.scoreboard.runs import Run
 
@@ -115,6 +115,46 @@ def attributes(
         ax.grid(axis="y", lw=0.4)
     axes[0].set_yticks(range(len(order)), [names[i].replace("_", " ") for i in order], size=7)
     axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+    frame(figure, title, below)
+
+
+def samples(
+    figure: Figure,
+    made: Mapping[str, Mapping[str, NDArray]],
+    names: Sequence[str],
+    *,
+    example: int = 0,
+    title: str,
+    below: str,
+) -> None:
+    """What models generate of one tuple, models down, modalities and growing inputs across.
+
+    Args:
+        figure: Where to draw.
+        made: As `values.samples` gives them: pictures `(M, examples, C, H, W)`, and paths of a pen
+            `(M, examples, P, 2)` in the unit square, which start at a dot.
+        names: Of all modalities, in their order.
+        example: Which tuple.
+        title: The message.
+        below: Where the records come from.
+    """
+    given = [f"from\n{names[0]}", *(f"and\n{name}" for name in names[1:])]
+    shown = next(iter(made.values()))
+    rows = [[one[:, example] for one in there.values()] for there in made.values()]
+    axes = image_grid(
+        figure,
+        [[x if x.ndim == 3 else None for one in row for x in one] for row in rows],
+        [LABELS[model] for model in made],
+        [f"→ {name}\n{inputs}" for name in shown for inputs in given],
+    )
+    for ax in axes[0]:
+        ax.title.set_fontsize(8.5)
+    for cells, row in zip(axes, rows, strict=True):
+        for ax, x in zip(cells, (x for one in row for x in one), strict=True):
+            if x.ndim == 2:
+                across, up = 0.1 + 0.8 * np.asarray(x, float).T
+                ax.plot(across, up, color=INK, lw=1.6, transform=ax.transAxes)
+                ax.plot(across[:1], up[:1], "o", ms=3, color=INK, transform=ax.transAxes)
     frame(figure, title, below)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["printed_table", "remarks", "subset_table"]
+__all__ = ["compared", "printed_table", "remarks", "subset_table", "text_table"]
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from numpy.typing import NDArray
 
 from multielbo.plots import LABELS
 from multielbo.reproduction.values import by_seed, subset_labels
+from multielbo.reproduction.words import said
 from multielbo.scoreboard.comparison import cell, differences, nearest
 from multielbo.scoreboard.markdown import cited, grid, mean, printed
 from multielbo.scoreboard.numbers import NOT_KNOWN
@@ -79,6 +82,48 @@ def remarks(table: Table, shown: Iterable[Run | None], systems: Systems) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
+def compared(
+    table: Table,
+    shown: Mapping[str, Run | None],
+    systems: Systems,
+    blocks: Sequence[Sequence[int] | None] = (None,),
+) -> str:
+    """A published table with ours, the line that says where ours come from, and remarks.
+
+    Args:
+        table: What was published.
+        shown: By model our record, or None.
+        systems: As `read_systems` gives them.
+        blocks: Columns of each of the tables that it is cut into; None for all.
+    """
+    ours = shown.values()
+    cut = [printed_table(table, ours, systems, columns) for columns in blocks]
+    line = f"*{said(shown)} Spreads of ours are standard deviations over seeds.*"
+    return "\n\n".join([*cut, line, remarks(table, ours, systems)])
+
+
+def text_table(
+    made: Mapping[str, Mapping[str, NDArray]],
+    name: str,
+    names: Sequence[str],
+    read: Callable[[NDArray], Sequence[str]],
+) -> str:
+    """Texts that models generate, models down and growing inputs across; a dot is a blank.
+
+    Args:
+        made: As `samples` gives them.
+        name: Of the text modality.
+        names: Of all modalities, in their order.
+        read: From symbols `(examples, L)` to texts.
+    """
+    head = ["", *(f"from {names[0]}", *(f"+ {other}" for other in names[1:]))]
+    rows = [
+        [LABELS[model], *(" ".join(map(_code, read(symbols))) for symbols in there[name])]
+        for model, there in made.items()
+    ]
+    return grid(head, rows)
+
+
 def subset_table(shown: Mapping[str, Run | None], array: str, names: Sequence[str]) -> str:
     """A metric of every subset, subsets down and models across, with spreads over seeds.
 
@@ -97,3 +142,9 @@ def subset_table(shown: Mapping[str, Run | None], array: str, names: Sequence[st
         for place, label in enumerate(subset_labels(membership, names))
     ]
     return grid(["from", *(LABELS[model] for model in there)], rows)
+
+
+def _code(text: str) -> str:
+    """A text as code that a table can hold: every symbol is seen, and none is markup."""
+    seen = text.replace(" ", "·").replace("\n", "↵").replace("|", "\\|")
+    return f"`` {seen} ``" if "`" in seen else f"`{seen}`"

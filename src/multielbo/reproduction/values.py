@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["averaged", "by_seed", "mute", "subset_labels"]
+__all__ = ["averaged", "by_seed", "by_target", "mute", "samples", "subset_labels"]
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,51 @@ def averaged(run: Run, metric: str) -> tuple[NDArray, NDArray] | None:
         return values.mean(0), values.std(0, ddof=1) / len(values) ** 0.5
     errors = run.record.metrics.get(f"{metric}_standard_error", [np.full_like(values[0], np.nan)])
     return values[0], np.atleast_1d(errors[0])
+
+
+def by_target(run: Run, array: str, names: Sequence[str]) -> dict[str, NDArray] | None:
+    """A value of every target given every proper subset, mean over seeds, by `inputs → target`.
+
+    Args:
+        run: A record.
+        array: What it calls the values, `(K - 1, M, ...)` for each seed.
+        names: Of the modalities.
+
+    Returns:
+        `(...)` for each subset and target outside it; None if the record does not hold it.
+    """
+    if (found := by_seed(run, array)) is None:
+        return None
+    membership = by_seed(run, "subsets")[0][: found.shape[1]]
+    return {
+        f"{inputs} → {names[target]}": found[:, row, target].mean(0)
+        for row, inputs in enumerate(subset_labels(membership, names))
+        for target in np.flatnonzero(~membership[row])
+    }
+
+
+def samples(shown: Mapping[str, Run], names: Sequence[str]) -> dict[str, dict[str, NDArray]]:
+    """What models generate of the same tuples, by model and modality.
+
+    Models without samples are left out, and modalities that not all of the others keep.
+
+    Args:
+        shown: By model its record.
+        names: Of the modalities.
+
+    Returns:
+        `(M, examples, ...)` each, as the data are stored: given the first modality, the first two,
+        and so on to all.
+    """
+    kept = {}
+    for model, run in shown.items():
+        found = {name: by_seed(run, f"samples_{name}", seeds=1) for name in names}
+        if there := {name: array[0] for name, array in found.items() if array is not None}:
+            kept[model] = there
+    common = [name for name in names if all(name in there for there in kept.values())]
+    return {
+        model: {name: there[name] for name in common} for model, there in kept.items() if common
+    }
 
 
 def mute(run: Run, classes: int = 10) -> dict[int, list[int]]:

@@ -19,6 +19,7 @@ from multielbo.scoreboard.runs import Run
 from multielbo.setups.setup import Setup
 
 SETTINGS = {  # of `Experiment`, in the words of a reader
+    "setup": "networks of set-up",
     "latent_dim": "latent dimensions",
     "beta": "β",
     "epochs": "epochs",
