@@ -50,7 +50,11 @@ class LinearModel:
         z = torch.randn(examples, dim, **like)
         noise = torch.randn(count, examples, width, **like)
         x = torch.einsum("bd,mnd->mbn", z, self.loadings) + self.offsets[:, None]
-        return torch.where(self.present[:, None], x + self.noise * noise, 0.0)
+        return self.padded(x + self.noise * noise)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Data `(M, B, N)` with zeros in the padding, whatever stood there."""
+        return torch.where(self.present[:, None], x, 0.0)
 
 
 def dense(
@@ -133,7 +137,7 @@ def likeliest(
     """The decoders of largest likelihood: probabilistic principal components.
 
     Args:
-        x: Data, `(M, B, N)`.
+        x: Data, `(M, B, N)`; the padding is not read.
         present: Which dimensions a modality has, `(M, N)` bool.
         latent_dim: D.
         noise: The known noise s, or None to find the likeliest.
@@ -147,12 +151,13 @@ def likeliest(
     total = int(present.sum())
     if latent_dim >= total:
         raise ValueError(f"linear data: {latent_dim} latents for {total} dimensions; take fewer")
-    offsets = x.double().mean(1)
-    rows = (x.double() - offsets[:, None]).movedim(1, 0)[:, present]
+    x = torch.where(present[:, None], x, 0.0).double()
+    offsets = x.mean(1)
+    rows = (x - offsets[:, None]).movedim(1, 0)[:, present]
     values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
     variance = values[:-latent_dim].mean() if noise is None else torch.tensor(noise**2).double()
     lengths = (values[-latent_dim:] - variance).clamp_min(0).sqrt()
-    loadings = x.new_zeros(*present.shape, latent_dim, dtype=torch.float64)
+    loadings = x.new_zeros(*present.shape, latent_dim)
     loadings[present] = vectors[:, -latent_dim:] * lengths
     return LinearModel(loadings, offsets, present, float(variance.sqrt()))
 

@@ -6,11 +6,11 @@ that objectives and aggregators are those of every other chapter.
 
 from __future__ import annotations
 
-__all__ = ["AGGREGATORS", "OBJECTIVES", "Settings", "Trained", "posteriors", "train"]
+__all__ = ["AGGREGATORS", "OBJECTIVES", "Settings", "Trained", "bound", "posteriors", "train"]
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Generator, Tensor
@@ -78,7 +78,7 @@ class Settings:
     width: int = 256
     clip: float = 100.0
     beta: float = 1.0
-    law: MaskLaw = masks.independent()
+    law: MaskLaw = field(default_factory=masks.independent)
     curve_every: int = 10
 
 
@@ -107,7 +107,7 @@ def train(
     """Train all seeds at once.
 
     Args:
-        x: Data, `(M, B, N)`, zero in the padding.
+        x: Data, `(M, B, N)`; the padding is not read.
         truth: Says which dimensions there are and what the noise is; its loadings are not used.
         settings: Of the run.
         seeds: Of first weights; the first one also draws batches, masks and latents.
@@ -126,7 +126,7 @@ def train(
     weights, _ = stack_module_state(networks)
     optimiser = torch.optim.Adam(weights.values(), lr=settings.learning_rate)
     generator = torch.Generator().manual_seed(seeds[0])
-    x = x.float()
+    x = truth.padded(x).float()
     count, examples = x.shape[:2]
     steps = examples // settings.batch
     epochs, levels = [], []

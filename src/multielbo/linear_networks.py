@@ -77,7 +77,8 @@ class LinearVAE(nn.Module):
             members: Subsets, `(K, M, B)` bool; only a set encoder reads them here.
 
         Returns:
-            Means and standard deviations; of a set encoder `(K, C, B, D)`, with weights `(K, C, B)`.
+            Means and standard deviations; of a set encoder `(K, C, B, D)`, and weights
+            `(K, C, B)`.
         """
         features = self.encoders(x)
         if self.aggregator is None:

@@ -1,0 +1,74 @@
+"""A run of JNF from settings to metrics: the package's own evaluation, a function of its seed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+import stripes
+from multielbo.experiments.experiment import Experiment
+from multielbo.experiments.run_staged import run_staged
+from multielbo.likelihoods import Laplace
+from multielbo.metrics.classifiers import train_classifiers
+from multielbo.networks import conv_decoder, conv_encoder
+from multielbo.setups.setup import Modality, Setup
+from multielbo.train import OutOfTime
+
+SHAPE = (1, stripes.CLASSES, stripes.CLASSES)
+SETTINGS = Experiment(
+    dataset="stripes",
+    model="jnf",
+    profile="quick",
+    seeds=(0,),
+    latent_dim=3,
+    beta=1.0,
+    epochs=1,
+    batch_size=20,
+    learning_rate=1e-3,
+    classifier_epochs=1,
+    precision="float32",
+    probe_examples=30,
+    prior_samples=20,
+    importance_samples=(5,),
+    likelihood_examples=(10,),
+    frechet_examples=20,
+)
+PART = Modality(
+    encoder=partial(conv_encoder, SHAPE, channels=(4,)),
+    decoder=partial(conv_decoder, SHAPE, channels=(4,)),
+    likelihood=Laplace(0.75),
+)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    train, test = stripes.striped(100), stripes.striped(40, "stripes-test", seed=1)
+    setup = Setup(lambda root, split: train, dict.fromkeys("xy", PART))
+    return setup, train, test, train_classifiers(train, test, stripes.encoders(4), epochs=1, seed=0)
+
+
+def run(parts, folder, seed: int = 0, **options):
+    setup, *others = parts
+    return run_staged(SETTINGS, setup, seed, *others, folder, progress=False, **options)
+
+
+def test_jnf_runs_from_settings_to_the_metrics_of_every_model(parts, tmp_path):
+    metrics = run(parts, tmp_path).evaluation.metrics()
+    assert {"coherence_by_inputs", "joint_coherence", "probe_by_inputs"} <= metrics.keys()
+    assert metrics["log_likelihood_full_set"] < 0
+    assert "log_likelihood_by_inputs" not in metrics, "no subset of flows has a known constant"
+    assert len(metrics["probe_by_inputs"]) == 2
+    assert metrics["frechet_prior"] > 0
+
+
+def test_a_run_that_was_stopped_is_the_same_function_of_its_seed(parts, tmp_path):
+    whole = run(parts, tmp_path / "whole")
+    with pytest.raises(OutOfTime):
+        run(parts, tmp_path / "parts", until=0.0)
+    again, other = run(parts, tmp_path / "parts"), run(parts, tmp_path / "other", seed=1)
+    assert again.evaluation.metrics() == whole.evaluation.metrics()
+    assert other.evaluation.metrics() != whole.evaluation.metrics()
+    for first, second in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(first, second)
