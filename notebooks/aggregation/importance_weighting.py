@@ -67,7 +67,7 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 # :label: lem-iwae
 #
 # Let $\hat p_L=\frac1L\sum_{l=1}^Le^{\ell(z_l)}$ with independent $z_l\sim\bar q$.
-# Then $\E\log\hat p_L\le\log p(x)$, the bound does not fall with $L$, and with $\chi^2=\operatorname{Var}(e^{\ell})/p(x)^2$ and the moments below finite
+# Then $\E\log\hat p_L\le\log p(x)$, the bound does not fall with $L$, and with $\chi^2=\operatorname{Var}(e^{\ell})/p(x)^2$, $\E e^{4\ell}$ and the ELBO finite
 #
 # $$
 # \log p(x)-\E\log\hat p_L=\frac{\chi^2}{2L}+O(L^{-2}) .
@@ -78,6 +78,7 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 # $\E\hat p_L=p(x)$, and the logarithm is concave: Jensen's inequality.
 # Leave one of $L+1$ draws out at a time: $\hat p_{L+1}$ is the average of the $L+1$ averages that remain, so by concavity $\log\hat p_{L+1}$ is at least the average of their logarithms, each of which has expectation $\E\log\hat p_L$.
 # Write $\hat p_L=p(x)(1+\delta)$ with $\E\delta=0$ and $\E\delta^2=\chi^2/L$, and expand $\log(1+\delta)=\delta-\frac12\delta^2+\dots$, where the moments of $\delta$ that follow are $O(L^{-2})$.
+# Where $\hat p_L<\frac12p(x)$, which has probability $O(L^{-2})$, use $\log\hat p_L\ge\frac1L\sum_l\ell(z_l)$ instead.
 # :::
 #
 # $\chi^2$ is the chi-squared divergence of the posterior from the proposal, and the only thing about the proposal that matters when $L$ is large.
@@ -127,10 +128,11 @@ show(iwae_inside, iwae_outside)
 # By the law of large numbers the average of expert $k$ tends to
 # $\E_{q_k}e^{\ell}=\int\frac{q_k(z)}{\bar q(z)}p(x,z)\,\mathrm dz=p(x)\,\bar\rho_k/w_k$.
 # Weighted by $w_k$ these add up to $p(x)$; their weighted logarithms add up to $\log p(x)-\KL{w}{\bar\rho}$.
+# The expectations follow, as the logarithm of an average lies between the average of $\ell$ and the average less one, if all $\E_{q_k}|\ell|<\infty$.
 # :::
 #
 # So no number of draws closes the gap of the average outside, unless every expert is responsible for just as much of the posterior as its weight says.
-# It is a sum of terms none of which is a bound: an expert with $\bar\rho_k>w_k$ ends *above* the evidence.
+# It is a sum of terms that need not be bounds: an expert with $\bar\rho_k>w_k$ ends *above* the evidence.
 #
 # **Check.** One example of {doc}`/chapters/aggregation/mixture_of_experts`, the one whose exact unimodal posteriors disagree most.
 # For $L=2$ the bound outside is a double integral over the noise of each expert; its limit is a single one.
@@ -212,7 +214,7 @@ glue("share_most", f"{100 * rho.max():.0f}", display=False)
 # Here one expert is responsible for {glue:text}`share_most` per cent of the posterior, its own average ends {glue:text}`expert_above` nats above the evidence, and the bound outside ends {glue:text}`limit_gap` nats below.
 #
 # A third candidate charges each draw under the expert that drew it, $\log p(x,z)-\log q_k(z)$: the component-averaged ELBO for $L=1$, too low by the Jensen–Shannon divergence.
-# Each expert by itself is then a proposal for the whole evidence, so with $L$ this one does get there, if its weights have a finite variance.
+# Each expert by itself is then a proposal for the whole evidence, so with $L$ this one does get there, and at the rate of {prf:ref}`lem-iwae` if its weights have a finite variance.
 
 # %%
 draws = [1, 2, 4, 8, 16, 32, 64, 128]
@@ -325,7 +327,7 @@ plt.show()
 # :::{prf:proof}
 # The path term is as before.
 # The score term of expert $j$'s parameters collects draws of *all* experts, since they all are charged under $\bar q$: it is $\sum_kw_k\sum_l\E\big[v_{kl}\,\partial_{\phi_j}\log\bar q(z_{kl})\big]$, and $\partial_{\phi_j}\log\bar q=w_j\,\partial_{\phi_j}q_j/\bar q$.
-# Integrate over $z_{kl}\sim q_k$ with the others held:
+# For one $l$, integrate over $z_{kl}\sim q_k$ with the others held, and then add up over $l$:
 #
 # $$
 # \sum_kw_k\int q_k(z)\,\frac{e^{\ell(z)}}{e^{\ell(z)}+R_{kl}}\,\frac{w_j\,\partial_{\phi_j}q_j(z)}{\bar q(z)}\,\mathrm dz
@@ -404,14 +406,14 @@ assert errors_from_exact(path_alone, (loc, scale)) > 6
 # ::::{prf:lemma} Signal-to-noise ratios
 # :label: lem-signal
 #
-# For a single proposal with $\chi^2$ and the moments below finite, let the **signal** be the expected gradient, the **noise** its standard deviation.
+# For a single proposal with $\chi^2$ and the moments below finite and $\partial_\phi\chi^2\ne0$, let the **signal** be the expected gradient, the **noise** its standard deviation.
 # As $L\to\infty$ the signal is $-\frac1{2L}\partial_\phi\chi^2+O(L^{-2})$; the noise is of order $L^{-1/2}$ for autograd and of order $L^{-3/2}$ for {eq}`eq-dreg`.
 # So their ratio falls like $L^{-1/2}$ for the one, and grows like $L^{1/2}$ for the other.
 # ::::
 #
 # :::{prf:proof}
-# The signal is the derivative of {prf:ref}`lem-iwae`.
 # For large $L$, $v_l\approx e^{\ell(z_l)}/(L\,p(x))$.
+# By {prf:ref}`lem-score-for-path` with $u=\frac12e^{2\ell}$ the terms of {eq}`eq-dreg` have expectation $-\frac12\partial_\phi\chi^2$ each, over $L$: that is the signal, and both estimators are unbiased for it.
 # The autograd estimator is then an average of $L$ independent terms $\frac{e^\ell}{p(x)}\frac{\mathrm d\ell}{\mathrm d\phi}$, each with expectation $\partial_\phi\E e^{\ell}/p(x)=\partial_\phi 1=0$ but a variance that does not depend on $L$.
 # The other is $\frac1L$ times an average of $L$ independent terms $\frac{e^{2\ell}}{p(x)^2}\,\partial_z\ell\,\partial_\phi z$: the factor $\frac1L$ is the signal's, and the average has a standard deviation of order $L^{-1/2}$.
 # :::
@@ -483,21 +485,22 @@ plt.show()
 # As $L\to\infty$, in expert $j$'s parameters,
 #
 # - the gradient of the bound, and so {eq}`eq-stratified-dreg`, tends to $-\partial_{\phi_j}\KL{w}{\bar\rho}$;
-# - the squares {eq}`eq-dreg` tend to zero, like $1/L$;
+# - the squares {eq}`eq-dreg` tend to zero, and $L$ times them to $-\frac{w_j^2}{2\bar\rho_j^2}\,\partial_{\phi_j}\int\frac{p(z\mid x)^2}{\bar q(z)}\,\mathrm dz$;
 # - the path alone, {eq}`eq-dreg` with $v_{kl}$ for $v_{kl}^2$, tends to $-\frac{w_j}{\bar\rho_j}\,\partial_{\phi_j}\KL{p(z\mid x)}{\bar q}$.
 # ::::
 #
 # :::{prf:proof}
 # The first is the derivative of {prf:ref}`lem-outside`, if limit and derivative may be exchanged.
 # For the others, $v_{jl}\approx\frac{w_j}{\bar\rho_j}\frac{e^{\ell(z_{jl})}}{L\,p(x)}$.
-# A sum of $L$ squares is of order $1/L$.
+# $L$ times the squares tends to $\frac{w_j^3}{\bar\rho_j^2\,p(x)^2}\E_{q_j}\big[e^{2\ell}\,\partial_z\ell\,\partial_{\phi_j}z\big]$, to which {prf:ref}`lem-score-for-path` applies with $u=\frac12e^{2\ell}$.
 # The path alone tends to $\frac{w_j^2}{\bar\rho_j\,p(x)}\E_{q_j}\big[e^{\ell}\,\partial_z\ell\,\partial_{\phi_j}z\big]$.
 # Here $e^\ell\,\partial_z\ell=\partial_ze^\ell$, so {prf:ref}`lem-score-for-path` with $u=e^\ell$ makes it
 # $\frac{w_j^2}{\bar\rho_j}\int\frac{p(z\mid x)}{\bar q(z)}\,\partial_{\phi_j}q_j(z)\,\mathrm dz=\frac{w_j}{\bar\rho_j}\,\E_{p(z\mid x)}\big[\partial_{\phi_j}\log\bar q(z)\big]$.
 # :::
 #
 # With one draw all three agree, on the gradient of the ELBO.
-# With many, the path alone follows the *forward* divergence, which asks the mixture to cover the posterior, and the squares follow nothing: what little they keep at large $L$ lacks the part of the gradient that stays.
+# With many, the path alone follows the *forward* divergence, which asks the mixture to cover the posterior; the squares fade, and what is left of them follows the $\chi^2$ divergence, which asks for it even more.
+# Neither follows the bound.
 #
 # **Check.** The limits come from single integrals by autograd; the estimators are evaluated at growing $L$.
 
@@ -509,6 +512,10 @@ covered = torch.trapezoid(
     posterior * mixture(*leaves).log_density(grid)[:, 0], grid[:, 0, 0], dim=0
 )
 limit_of_path = torch.autograd.grad(covered, leaves[0])[0] / (3 * rho.detach()[:, None, None])
+density = mixture(*leaves).log_density(grid)[:, 0].exp()
+chi = torch.trapezoid(posterior.square() / density, grid[:, 0, 0], dim=0)
+slope_of_chi = torch.autograd.grad(chi, leaves[0])[0][:, 0, 0]
+rest_of_squares = -slope_of_chi / (2 * (3 * rho.detach()).square())  # L times the squares
 
 counts = [1, 2, 4, 8, 16, 32, 64, 128, 256]
 estimators = {"bound": stratified_dreg, "squares": squares, "path alone": path_alone}
@@ -530,6 +537,9 @@ for name, target in (
 ):
     left_over = (means[name][-1] - target).abs() - 4 * deviations[name][-1]
     assert (left_over < 5 / counts[-1]).all(), "what is left at L draws is of order 1 / L"
+rest = counts[-1] * means["squares"][-1]
+assert ((rest - rest_of_squares).abs() < 4 * counts[-1] * deviations["squares"][-1] + 0.1).all()
+assert rest_of_squares.abs().max() > 0.5, "zero would not do"
 for name in ("squares", "path alone"):
     distance = (means[name][-1] - means["bound"][-1]).abs()
     assert (distance > 5 * (deviations[name][-1] + deviations["bound"][-1])).any()
@@ -623,9 +633,9 @@ for key, name in (
 # | $L=30$, squares | {glue:text}`width_squares` | {glue:text}`lost_squares` |
 # | $L=30$, gradient of the bound | {glue:text}`width_bound` | {glue:text}`lost_bound` |
 #
-# At $L=1$ experts borrow confidence, as {prf:ref}`lem-borrowed-confidence` has it.
-# The bound with thirty draws asks for the opposite: experts *wider* than what they stand for, since each of them has to cover the joint posterior wherever it may lie.
-# No entry of the second column is one, so under none of these trainings is an expert the posterior given its own modality.
+# At $L=1$ experts borrow confidence, as under the averaged bound of {prf:ref}`lem-borrowed-confidence`.
+# The bound with thirty draws asks for the opposite: experts *wider* than what they stand for, since by {prf:ref}`lem-outside` each has to be responsible for its share of the joint posterior.
+# No entry of the second column is one, so under none of these trainings are all three experts the posteriors given their own modalities.
 
 # %% [markdown]
 # ## Paper, released code, here
@@ -662,7 +672,7 @@ assert called == ["the draws themselves"]
 # ::::{exercise}
 # :label: ex-independent-draws
 # Draw $N$ latents independently from $\bar q$: first an expert with probability $w_k$, then a latent from it.
-# Show that {eq}`eq-dreg`, now with shares among all $N$ draws, *is* unbiased for $\E\log\frac1N\sum_ne^{\ell(z_n)}$.
+# Show that {eq}`eq-dreg` without its factor $w_k$, with shares among all $N$ draws, *is* unbiased for $\E\log\frac1N\sum_ne^{\ell(z_n)}$.
 # Where does stratification break it?
 # ::::
 #

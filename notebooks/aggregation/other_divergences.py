@@ -16,7 +16,7 @@
 # The two directions of the Kullback–Leibler divergence gave two barycenters, the log-pool and the mixture, and {doc}`/chapters/aggregation/kl_barycenters` showed how differently they behave.
 # They are the ends of a line.
 # One family of divergences joins them, its barycenters are the power means of the densities {cite:p}`amari2007`, and half-way stands the Hellinger distance, on which {cite:t}`vo2026` build a multimodal VAE.
-# This chapter derives the family, says which members are Gaussian mixtures that one can sample exactly, and trains three of them.
+# This chapter derives the family, says which members are Gaussian mixtures that one can sample exactly, and trains three models on the Hellinger barycenter.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"
@@ -142,7 +142,7 @@ assert alpha_divergence(*ours_of, -2.5).isinf(), "the integral diverges"
 # P_r=\frac1{Z_r}\Big(\sum_m w_m\,q_m^r\Big)^{1/r}
 # $$
 #
-# every density $q$ has
+# every positive density $q$ has, where both sides may be infinite,
 #
 # $$
 # \sum_m w_m\,D_r(q_m,q) = Z_r^{\,r}\,D_r(P_r,q)+\frac{1-Z_r^{\,r}}{r(1-r)} .
@@ -371,7 +371,7 @@ plt.show()
 #
 # All coefficients are positive, so this is a mixture one can sample: choose a component, then draw from a Gaussian.
 # A pair counts as much as its members agree.
-# Where two experts agree, they speak with one sharp voice more; where they do not, each speaks for itself.
+# Where two experts agree, they speak with one voice more; where they do not, each speaks for itself.
 
 # %% tags=["remove-input"]
 show(power_mean, log_affinity, compositions)
@@ -482,7 +482,7 @@ glue("pair_strongest", f"{weights[strongest]:.2f}", display=False)
 
 # %% [markdown]
 # Here the pairs hold {glue:text}`pair_share` percent of the mass.
-# MoPoE and its control mix *all* subsets with *equal* weights; the Hellinger barycenter mixes the log-pools of at most two experts, with weights by agreement, and order $n$ those of at most $n$.
+# MoPoE and the mixture of log-pools mix *all* subsets with *equal* weights; the Hellinger barycenter mixes the log-pools of at most two experts, with weights by agreement, and order $n$ those of at most $n$.
 #
 # ::::{prf:lemma} No other power gives a finite mixture
 # :label: lem-only-integers
@@ -497,7 +497,9 @@ glue("pair_strongest", f"{weights[strongest]:.2f}", display=False)
 # A finite mixture is an entire function of $z$.
 # The sum $w_1q_1^r+w_2q_2^r=w_1q_1^r\big(1+e^{Q}\big)$ has a polynomial $Q$ of degree one or two in its exponent, and is zero wherever $Q(z)=(2\ell+1)\pi i$ for an integer $\ell$.
 # These are infinitely many points, and at most one of them is a root of $Q'$, so there is a zero of order one.
-# Around it, $(w_1q_1^r+w_2q_2^r)^{1/r}$ behaves like $(z-z_0)^{1/r}$, which is analytic only if $1/r$ is a non-negative integer.
+# Call the sum $f$ and the mixture $F$.
+# On the real line $F'/F=\frac1rf'/f$; both sides are meromorphic, so they agree everywhere.
+# At the simple zero the right side has the residue $1/r$; the left one's is the order of a zero of an entire function, so $1/r$ is a non-negative integer, and not zero.
 # :::
 
 # %% [markdown]
@@ -516,14 +518,14 @@ for r in (0.5, 1 / 3, 0.4, 2.0, -1.0):
     assert comes_back == (r in (0.5, 1 / 3, -1.0))
 
 # %% [markdown]
-# Between the integers one has to sample by other means, and the root mean square and the harmonic mean, $r=2$ and $r=-1$, are no mixtures of two such experts.
+# For other powers one has to sample by other means: the root mean square and the harmonic mean of two such experts, $r=2$ and $r=-1$, are no finite mixtures of Gaussians.
 
 # %% [markdown]
 # ## One weight for the whole latent
 #
 # In {eq}`eq-affinity` the sum over dimensions is inside the affinity: a component has *one* weight for the whole vector $z$.
 # The log-pool and the Wasserstein barycenter of diagonal Gaussians can be computed dimension by dimension.
-# A power mean cannot, and its dimensions are dependent, because its components are.
+# A power mean cannot: within a component dimensions are independent, but one component is chosen for all of them, which makes them dependent.
 
 # %%
 plane_loc = torch.tensor([[-0.8, 0.3], [0.7, -0.4]])[:, None]  # two experts in two dimensions
@@ -664,7 +666,7 @@ show(moments)
 # To minimise the sum is to maximise $F(q)=\int h\,q^{1-r}$ with $h=\sum_mw_mq_m^r$.
 # By Jensen's inequality
 # $\log\frac{F(q')}{F(q)}=\log\E_{t_q}\big[(q'/q)^{1-r}\big]\ge(1-r)\,\E_{t_q}\big[\log q'-\log q\big]$.
-# Among Gaussians $\E_{t_q}\log q'$ is largest at the moments of $t_q$, and only there, so the right side is positive unless $q'=q$.
+# Among diagonal Gaussians $\E_{t_q}\log q'$ is largest at the moments of $t_q$, and only there, so the right side is positive unless $q'=q$.
 # :::
 #
 # Each $q_m^rq^{1-r}$ is an unnormalised log-pool of two Gaussians, so a step has a closed form, for every $r$, and it can be differentiated.
@@ -849,7 +851,7 @@ assert torch.autograd.gradcheck(lambda a, b: build("hellinger-exact").aggregator
 # %% [markdown]
 # The mixture needs care of another kind.
 # Its weights depend on the encoders, so they have gradients, too.
-# With one sample from one drawn component, as {eq}`eq-mopoe` has it, the choice of the component passes no gradient on, and the estimate is biased; with one sample from each component the weights stand in the sum.
+# With one sample from one drawn component, as {eq}`eq-mopoe` has it, the choice of the component passes no gradient on, and the estimate of the gradient is biased; with one sample from each component the weights stand in the sum.
 # We check both on the oracle, where quadrature gives the ELBO of the mixture and its gradient.
 
 # %%
@@ -1041,7 +1043,7 @@ Markdown(
 
 # %% [markdown]
 # Before training all encoders say nearly the same, and the pairs have {glue:text}`mass_start` percent, close to the 80 that five equal experts would give them.
-# Training makes the experts differ, and in every model the pairs lose mass, how much depends on the model and on how long it trains.
+# Training makes the experts differ, and in every model the pairs lose mass; how much depends on the model and on how long it trains.
 # The losses are of different objectives after different numbers of steps, and rank nothing.
 # The exact model decodes fifteen latents per example where the others decode one, which is why it gets one epoch.
 
@@ -1050,7 +1052,7 @@ Markdown(
 #
 # Two more divergences are often named, and for both the barycenter is the solution of an equation.
 #
-# **Rényi.** $R_r(q_m,q)=\frac1{r-1}\log\int q_m^rq^{1-r}$ is an increasing function of $D_r$, but the *sum* of these functions has another minimiser.
+# **Rényi.** For $r>0$, $R_r(q_m,q)=\frac1{r-1}\log\int q_m^rq^{1-r}$ is an increasing function of $D_r$, but the *sum* of these functions has another minimiser.
 # For $0<r<1$ both lemmas of {doc}`/chapters/aggregation/kl_barycenters` together find it.
 # By {prf:ref}`lem-reverse-barycenter` with the weights $r$ and $1-r$,
 #
@@ -1060,7 +1062,7 @@ Markdown(
 #
 # with the minimum at $t_m\propto q_m^rq^{1-r}$, and by {prf:ref}`lem-forward-barycenter` the best $q$ for given $t_m$ is their mixture.
 # So $q\leftarrow\sum_mw_mt_m$ lowers the sum at every step.
-# A fixed point has $q^r=\sum_m\frac{w_m}{c_m}q_m^r$ with $c_m=\int q_m^rq^{1-r}$, up to a constant: it is again a power mean, with weights that favour experts far from $q$.
+# A fixed point has $q^r=\sum_m\frac{w_m}{c_m}q_m^r$ with $c_m=\int q_m^rq^{1-r}$: it is again a power mean, with weights that favour experts far from $q$.
 # In information theory it is the Augustin mean, of which {cite:t}`nakiboglu2019` proves that it exists and is the only fixed point.
 #
 # **Jensen–Shannon.** $\sum_mw_m\mathrm{JSD}(q,q_m)$ has no closed-form minimiser known to us; {cite:t}`nielsen2020` computes it by iterations, and {ref}`an exercise <ex-js-barycenter>` finds it point by point.
@@ -1105,7 +1107,7 @@ glue("renyi_apart", f"{renyi_apart:.2f}", display=False)
 # | **weights of experts** | not known to us | equal | equal in the models, any in `power_mean` |
 # | **prior expert** | not known to us | none: it is added to products only | none |
 # | **subsets** | without sub-sampling | HELVAE the full set, MoHELVAE all non-empty ones | the same |
-# | **second moments** | not known to us | raw squares minus the squared mean, by default in float32; variance at least $10^{-8}$ | centred, in float64; variance at least the narrowest component's |
+# | **second moments** | not known to us | raw squares minus the squared mean, by default in float32; variance at least $10^{-8}$ | centred, in float64; variance at least half of the narrowest component's |
 #
 # A later paper announces Hölder pooling without approximation {cite:p}`vo2026holder`; we have read its abstract only, and how it samples and trains is not known to us.
 # The row on second moments is a difference that can be felt: far from the origin the raw moments of float32 cancel.

@@ -79,7 +79,7 @@ class EquivariantSumPooling(_Equivariant):
 
     def answers(self, features: Tensor, z: Tensor, members: Tensor) -> Tensor:
         """Parameters for every modality, `(K, M, B, 2 P)`."""
-        pooled = torch.einsum("kmb,mbw->kbw", members.to(z.dtype), self.of_all(features))
+        pooled = (members[..., None] * self.of_all(features)).sum(1)
         return self.outer((pooled + self.of_shared(z))[:, None] + self.of_own(features))
 
 

@@ -12,7 +12,6 @@ __all__ = ["SelfAttention", "SetEncoder", "SetPosteriors", "SumPooling"]
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from multielbo.mixtures import Posteriors
@@ -121,7 +120,7 @@ class SumPooling(SetEncoder):
     def pooled(self, features: Tensor, members: Tensor) -> Tensor:
         """The sum over each subset, `(K, B, W)`, from `(M, B, E)` and `(K, M, B)`."""
         inner = self.inner(features)  # once, for all subsets
-        return torch.einsum("kmb,mbw->kbw", members.to(inner.dtype), inner)
+        return (members[..., None] * inner).sum(1)  # faster than a batched product of this shape
 
 
 class SelfAttention(SetEncoder):
@@ -163,4 +162,4 @@ class SelfAttention(SetEncoder):
         g = self.inner(features).movedim(0, 1).expand(len(members), -1, -1, -1)
         for block in self.blocks:
             g = block(g, present)
-        return torch.einsum("kbm,kbmw->kbw", present.to(g.dtype), self.norm(g))
+        return (present[..., None] * self.norm(g)).sum(-2)
