@@ -82,7 +82,7 @@ show(masked.masked_elbo, masked.marginal_term, masked.conditional_term)
 # Any aggregator will do, and so will an encoder that takes sets: the functions see `Posteriors` of one component or of several.
 # A mask that keeps everything leaves the joint ELBO; one that keeps nothing leaves, with the prior for $q(z\mid\emptyset)$, the joint ELBO once more.
 #
-# **Check.** The estimator's average against closed forms, for a product of experts that is not exact, and one example repeated.
+# **Check.** The estimator's average against closed forms, for posteriors whose means and widths are off, and one example repeated.
 # The twin forgets what the second step costs.
 
 # %%
@@ -235,7 +235,7 @@ plt.show()
 
 # %% [markdown]
 # {glue:text}`share_above` % of the examples lie above their evidence, by up to {glue:text}`largest_excess` nats; the mean is {glue:text}`mean_excess`.
-# A unit test that asserts *objective below log-likelihood* on a batch will fail on a correct implementation.
+# A unit test that asserts *objective below log-likelihood* for each example can fail on a correct implementation.
 # The title of the paper changed from tighter *bounds* to tighter *objectives* between its versions; whether for this reason, we do not know.
 
 # %% [markdown]
@@ -264,7 +264,7 @@ plt.show()
 # :::
 #
 # The two terms are the same thing twice: an ELBO is, in expectation, minus an entropy and minus a divergence of joint distributions, whatever plays the prior.
-# {prf:ref}`thm-masked-expectation` makes the objective *Fisher consistent*: with encoders that can be exact, its maximiser is the data's distribution, for every law of masks.
+# {prf:ref}`thm-masked-expectation` makes the objective *Fisher consistent*: with decoders that can be true and encoders that can be exact, its maximiser is the data's distribution, for every law of masks.
 # Reviews of the paper quote the condition that the partial encoder be the data-marginalised full one,
 #
 # $$
@@ -443,7 +443,7 @@ plt.show()
 # D_{T\mid S}=-\E\,\E_{q}\log p(x_T\mid z),\quad R_{T\mid S}=\E\,\KL{q}{q_S} ,
 # $$
 #
-# with $q_S=q(z\mid x_S)$ and $q=q(z\mid x)$ for short, and $\E\mathcal L^{\mathrm{mask}}_S=-D_S-D_{T\mid S}-\beta(R_S+R_{T\mid S})$.
+# with $q_S=q(z\mid x_S)$ and $q=q(z\mid x)$ for short, and, with a weight $\beta$ on both rates, $\E\mathcal L^{\mathrm{mask}}_{S,\beta}=-D_S-D_{T\mid S}-\beta(R_S+R_{T\mid S})$.
 #
 # ::::{prf:lemma} Rates and distortions around information
 # :label: lem-rate-distortion
@@ -456,7 +456,8 @@ plt.show()
 # H(X_T\mid X_S)-D_{T\mid S}\le I(X_T;Z\mid X_S)\le R_{T\mid S} .
 # $$
 #
-# The gaps on the right are $\KL{\E q_S}{p}$ and $\E\,\KL{q^{\mathrm{agg}}}{q(z\mid x_S)}$, those on the left are at least the decoders' mismatch, $\E\,\KL{q(x_S\mid z)}{p(x_S\mid z)}$ and $\E\,\KL{q(x_T\mid z)}{p(x_T\mid z)}$.
+# The gaps on the right are $\KL{\E q_S}{p}$ and $\E\,\KL{q^{\mathrm{agg}}}{q(z\mid x_S)}$, those on the left are at least the decoders' mismatch, $\E\,\KL{q(x_S\mid z)}{p(x_S\mid z)}$ and $\E\,\KL{q(x_T\mid z)}{p(x_T\mid z)}$,
+# where $q(x_T\mid z)$ is the law of $x_T$ given $z$ when $x\sim p_d$ and $z\sim q(z\mid x)$, and $q(x_S\mid z)$ that of $x_S$ for $z\sim q(z\mid x_S)$.
 # ::::
 #
 # :::{prf:proof}
@@ -465,7 +466,7 @@ plt.show()
 # The marginal pair is the same with nothing in the place of $x_S$.
 # :::
 #
-# So $R_{T\mid S}$ is an upper bound on the nats about $x_T$ that the full code *adds* to the partial one, and $\beta$ is the price of such a nat.
+# So $R_{T\mid S}$ is an upper bound on the nats about $x_T$ that the full code *adds* to $x_S$, and $\beta$ is the price of such a nat.
 # With $\beta\ne1$ the optimum moves along a curve.
 #
 # ::::{prf:lemma} Tempered posteriors telescope
@@ -475,9 +476,9 @@ plt.show()
 # ::::
 #
 # :::{prf:proof}
-# Let $Z_S=\int p(z)\,p(x_S\mid z)^{1/\beta}\mathrm dz$.
-# The first term is $-\beta\,\KL{q_S}{p(z)\,p(x_S\mid z)^{1/\beta}}$ with the right side not normalised, which at $q_S$ is $\beta\log Z_S$.
-# With this $q_S$ in the place of the prior, the second is $-\beta\,\KL{q}{q_S\,p(x_T\mid z)^{1/\beta}}$, whose right side integrates to $Z/Z_S$ and is proportional to $q$.
+# Let $c_S=\int p(z)\,p(x_S\mid z)^{1/\beta}\mathrm dz$, and $c$ the same for all modalities.
+# The first term is $-\beta\,\KL{q_S}{p(z)\,p(x_S\mid z)^{1/\beta}}$ with the right side not normalised, which at $q_S$ is $\beta\log c_S$.
+# With this $q_S$ in the place of the prior, the second is $-\beta\,\KL{q}{q_S\,p(x_T\mid z)^{1/\beta}}$, whose right side integrates to $c/c_S$ and is proportional to $q$.
 # :::
 #
 # On the oracle $p(x\mid z)^{1/\beta}$ has noise variance $\beta s_m^2$, so the tempered posteriors are those of another oracle.
@@ -517,7 +518,7 @@ def conditional_plane(full, part, subset):
     return rate, distortion - entropy, information
 
 
-for subset in subsets[1:-1]:
+for subset in subsets[:-1]:  # nothing kept is the marginal pair, of all modalities
     for size in (0.05, 0.4):
         rate, above_entropy, information = conditional_plane(
             random_encoder(oracle, names, size), random_encoder(oracle, subset, size), subset

@@ -65,7 +65,8 @@ samples = {"quick": 20_000, "laptop": 200_000, "full": 1_000_000}[profile]
 # | MVTCAE, {eq}`eq-mvtcae` | $\big(1-\frac\alpha M\big)\,x$ | – | $(1-\alpha)\KL qp+\frac\alpha M\sum_m\KL q{q_m}$ |
 # | "tc", {eq}`eq-tc` | $x$ | – | $\KL q{q_S}$ |
 #
-# The direction $\KL q{q_S}$ is that of an average: for given $q$, the best $q_S$ is the aggregate $q^{\mathrm{agg}}(z\mid x_S)$ of {eq}`eq-aggregated`, which covers all that the hidden modalities may still say.
+# Here $0\le\alpha\le1$ in MVTCAE.
+# The direction $\KL q{q_S}$ is that of an average: for given $q$, the $q_S$ that makes this term smallest is the aggregate $q^{\mathrm{agg}}(z\mid x_S)$ of {eq}`eq-aggregated`, which covers all that the hidden modalities may still say.
 
 # %% [markdown]
 # ## Only the divergence to $q_S$
@@ -185,7 +186,7 @@ show(total_correlation.tc_elbo, total_correlation.mvtcae_elbo)
 # If all four are zero and $\alpha<1$, then under $p_d(x)\,q(z\mid x)$ the latent has the law $p(z)$, and given it the modalities are independent with the laws $p(x_m\mid z)$: this joint law is $p(x,z)$, and its marginal in $x$ is both $p_d(x)$ and $p(x)$.
 # :::
 #
-# So MVTCAE is Fisher consistent like the masked objective, although it is not a bound on the evidence: at the truth it equals $-(1-\frac\alpha M)H(X)+\frac\alpha M\mathrm{TC}(X)$, which is above $-H(X)$.
+# So MVTCAE is Fisher consistent like the masked objective, although it is not a bound on the evidence: at the truth it equals $-(1-\frac\alpha M)H(X)+\frac\alpha M\mathrm{TC}(X)$, which differs from $-H(X)$ by $\frac\alpha M\sum_mH(X_m)$ and is above it wherever that is positive, as here.
 # For $\alpha=1$ nothing ties the latent to the prior.
 # Then every rescaling of $z$ attains the maximum, and samples $z\sim p$ decode to something else.
 #
@@ -195,6 +196,7 @@ show(total_correlation.tc_elbo, total_correlation.mvtcae_elbo)
 blocks = [bounds.positions(oracle, [m]) for m in names]
 entropies = torch.stack([-bounds.expected_log_evidence(oracle, [m]) for m in names])
 total = entropies.sum() + evidence
+assert entropies.sum() > 0
 
 
 def maximum(alpha):
@@ -285,7 +287,7 @@ glue("tc_with_prior", f"{falls_short['with prior']:.2f}", display=False)
 # ## What a nat costs
 #
 # How do these objectives treat a factor of one modality?
-# Suppose that the other modalities' encoders answer with the prior about it, which is the best that they can do.
+# Suppose that the other modalities' encoders answer with the prior about it, the best that they can do once the average of $q$ is tied to the prior.
 # Then whatever the table says comes down to a reconstruction with some weight $a$ and a divergence to the prior with some weight $b$: an ELBO with $\beta=b/a$, the **price** of a nat.
 #
 # ::::{prf:lemma} Prices
@@ -297,7 +299,7 @@ glue("tc_with_prior", f"{falls_short['with prior']:.2f}", display=False)
 # w^2=\max\big(0,\ w_0^2+(1-\beta)\,s^2\big) .
 # $$ (eq-priced-loading)
 #
-# The price is $1$ for the joint ELBO, the masked objective and MVTCAE with any $\alpha$; $1+\alpha(M-1)$ for JMVAE; and $1-r$ for {eq}`eq-tc`, if its subsets contain the modality with probability $r$.
+# The price is $1$ for the joint ELBO, the masked objective and MVTCAE with any $\alpha<1$; $1+\alpha(M-1)$ for JMVAE; and $1-r$ for {eq}`eq-tc`, if its subsets contain the modality with probability $r$ and the empty set is one of them.
 # ::::
 #
 # :::{prf:proof}
@@ -528,7 +530,7 @@ torch.testing.assert_close(nothing_shared.rate[:1], gaussians.kl_to_prior(*q))
 #
 # ::::{solution} ex-tc-diverges
 # :class: dropdown
-# Let $z$ be a copy of one dimension $x_1$ of a modality in $S$, with an error of variance $v$, and let $q_S=q$ on it, so that the divergence is zero.
+# Let $z$ be a copy of a one-dimensional modality $x_1$ in $S$, with an error of variance $v$, and let $q_S=q$ on it, so that the divergence is zero.
 # A decoder that returns $z$ with noise $s^2$ scores $-\frac12\log2\pi s^2-\frac v{2s^2}$ on average, and $s^2=v\to0$ sends it to infinity.
 # ::::
 
@@ -558,7 +560,8 @@ assert elbos[1] < elbos[0] + 0.01, "the ELBO has to pay for the copy"
 # ::::{solution} ex-two-modalities
 # :class: dropdown
 # MVTCAE is $\frac12\E_q\log p(x\mid z)-\frac12\sum_m\KL q{q_m}$, the average of {eq}`eq-tc` is $\E_q\log p(x\mid z)-\frac12\sum_m\KL q{q_m}$: the same divergences, and twice the reconstruction.
-# So {eq}`eq-tc` is MVTCAE at half the price, and by {prf:ref}`lem-price` it learns private loadings that are too large by $\frac12s^2$.
+# So {eq}`eq-tc` is MVTCAE at half the price; neither holds the prior, so $z$ may be rescaled.
+# With the other encoder held at the prior, the argument of {prf:ref}`lem-price` says that private squared loadings come out too large by $\frac12s^2$.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]

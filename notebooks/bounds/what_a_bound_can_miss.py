@@ -17,7 +17,7 @@
 # {prf:ref}`lem-subset-floor` put a number on the price of that, on the oracle.
 # This chapter asks where the nats go.
 # We derive the encoder that a mixture objective really wants, for every decoder with Gaussian noise: it is the posterior of data whose missing modalities have been replaced by their *means*.
-# On the oracle every aggregator of this book can then be held against every objective, and the differences have closed forms.
+# On the oracle aggregators can then be held against every objective, and for single Gaussians the differences have closed forms.
 
 # %% tags=["parameters", "remove-cell"]
 profile = "quick"
@@ -91,9 +91,9 @@ EXACT, PRODUCT, BARYCENTER, MOE, MOPOE = (
 # That is minus the divergence of $q_S$ to the normalised right side, plus the logarithm of its integral.
 # :::
 #
-# In words: $q_S^\star$ is the *geometric* mean of the posteriors $p(z\mid x_S,x_T)$ over the $x_T$ that go with $x_S$, each weighted by its evidence.
-# The right answer to the question *what do we know about $z$* would be their arithmetic mean, $p(z\mid x_S)$.
-# A geometric mean is the sharper of the two, and for the usual decoders we can say how sharp.
+# In words: $q_S^\star$ is the normalised *geometric* mean of the posteriors $p(z\mid x_S,x_T)$ over the $x_T$ that go with $x_S$; their evidences enter the maximum only.
+# For data from the model the right answer to the question *what do we know about $z$* is their arithmetic mean, $p(z\mid x_S)$.
+# Of Gaussians with one covariance the geometric mean is the sharper of the two, and for the usual decoders we can say how sharp.
 #
 # ::::{prf:lemma} Means for missing modalities
 # :label: lem-mean-imputation
@@ -117,7 +117,7 @@ EXACT, PRODUCT, BARYCENTER, MOE, MOPOE = (
 # Three consequences follow at once.
 # The best encoder believes *one* completion of $x_S$, its mean, as firmly as if it had been observed.
 # If that mean is not a plausible $x_T$ (the average of all threes is no three), neither is what it believes.
-# And since the last term holds no decoder, **the mixture objective at its best encoders is the log-likelihood of imputed data**; what that does to the decoders is the subject of {doc}`/chapters/bounds/what_each_objective_learns`.
+# And since, for given noise scales, no $f_m$ enters the last term, **the mixture objective at its best encoders is the log-likelihood of imputed data**; what that does to the decoders is the subject of {doc}`/chapters/bounds/what_each_objective_learns`.
 # For other exponential families the proof gives the same with mean sufficient statistics, and for Laplace noise it gives nothing.
 #
 # **Check.** A model far from linear, integrated over a grid: $f_1=\tanh 2z$, $f_2=z^2-1$, and an $x_2$ that given $x_1$ is one of three values.
@@ -362,12 +362,12 @@ plt.show()
 # %% [markdown]
 # The star is the $x_b$ that went with this $x_a$.
 # The area of the ellipse of generated pairs is {glue:text}`shrunken` % of what the model itself would generate given $x_a$.
-# No coherence score sees this: every sample is compatible with $x_a$, only they are all alike.
+# A score that only asks whether each sample fits $x_a$ does not see this: here every one does, only they are all alike.
 
 # %% [markdown]
 # ## The ladder
 #
-# Every aggregator of this book, with the exact unimodal posteriors for its experts, under three objectives: the joint ELBO of all modalities; the *masked* objective of the next chapter, averaged over all subsets with equal weight; and the mixture objective, averaged likewise.
+# Five ways to pool and two mixtures, with the exact unimodal posteriors for experts (the mixture of products divides the prior out), under three objectives: the joint ELBO of all modalities; the *masked* objective of the next chapter, averaged over all subsets with equal weight; and the mixture objective, averaged likewise.
 # For Gaussian posteriors everything is in closed form.
 # The mixture densities of the last two rows need samples, but only for their Jensen–Shannon divergences and for one cross term.
 
@@ -470,7 +470,7 @@ plt.show()
 # %% [markdown]
 # Three readings.
 #
-# - *The first two objectives rank aggregators by their inference.* Dividing the prior out makes the product exact, {prf:ref}`lem-subset-posterior`; leaving it in, once or $|S|$ times, costs about a nat; averaging instead of adding up evidence costs several.
+# - *The first two objectives rank aggregators by their inference.* Dividing the prior out makes the product exact, {prf:ref}`lem-subset-posterior`; leaving it in, $|S|-1$ or $|S|$ times too often, costs about a nat; averaging instead of adding up evidence costs several.
 # - *The third does not.* Under the mixture objective the over-confident product with a prior expert beats exact inference, by {glue:text}`wrong_wins` nats, because $q^\star_S$ is over-confident too.
 # - *A mixture density helps by at most $\log K$.* Whatever its experts, the mixture of experts stays at least {glue:text}`floor_moe` nats below the evidence here and the mixture of products {glue:text}`floor_mopoe`: the average of $\frac12\tr A_S$ minus $\log K$.
 
@@ -571,9 +571,9 @@ plt.show()
 
 # %% [markdown]
 # Left: with the prior as one more expert a product of two-parameter experts is exact for all subsets at once, and its line would be zero.
-# Without it the best product misses {glue:text}`toy_product` nats at five modalities and the best barycenter {glue:text}`toy_barycenter`: each is right for the full set, and *one* set of experts cannot be right for all sizes of $S$.
+# Without it the best product misses {glue:text}`toy_product` nats at five modalities and the best barycenter {glue:text}`toy_barycenter`: each *could* be right for the full set, but *one* set of experts cannot be right for all sizes of $S$, and the optimum is a compromise.
 # With a prior expert even the barycenter nearly can, {glue:text}`toy_prior`.
-# The mixture objective's two lines do not depend on any family: no encoder gets below them.
+# The mixture objective's two lines hold for encoders of any shape: none gets below them.
 
 # %% tags=["remove-cell"]
 glue("toy_product", f"{trained['product'][-1]:.4f}", display=False)
@@ -659,7 +659,7 @@ assert twin < own - 0.5, "copying decoders lose what x_1 does not tell"
 # ::::{solution} ex-cross-reconstruction
 # :class: dropdown
 # Draw $x$ from the data and $z$ from $q_S(z\mid x_S)$.
-# $\E\log p(x_T\mid z)=-H(X_T\mid Z)-\E\,\KL{p_d(x_T\mid z)}{p(x_T\mid z)}\le-H(X_T\mid Z)$, and as $z$ depends on $x$ through $x_S$ only, data processing gives $H(X_T\mid Z)\geH(X_T\mid X_S)$.
+# $\E\log p(x_T\mid z)=-H(X_T\mid Z)-\E\,\KL{p_d(x_T\mid z)}{p(x_T\mid z)}\le-H(X_T\mid Z)$, and as $z$ depends on $x$ through $x_S$ only, data processing gives $H(X_T\mid Z)\ge H(X_T\mid X_S)$.
 # ::::
 
 # %% tags=["hide-input", "remove-output"]

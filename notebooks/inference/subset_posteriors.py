@@ -70,7 +70,7 @@ RIGHT, ONCE, BARE, PRIOR = map(plots.colour, ("mopoe", "mmvae", "mvae", "log-poo
 # \log\pi_S(z)=(1-|S|)\log p(z)+\sum_{m\in S}\log q(z\mid x_m),
 # $$ (eq-subset-posterior)
 #
-# a log-density up to a number that depends on $x_S$ alone.
+# a log-density up to a number that depends on $x_S$ alone, if it can be normalised ({prf:ref}`lem-product-exists`).
 # ::::
 #
 # :::{prf:proof}
@@ -178,7 +178,7 @@ for name, values in nats.items():
 #
 # Let all members of $S$ be independent of $z$, so that $p(z\mid x_m)=p(z)=\N(0,I)$.
 # The exponent $1-|S|$ gives the prior back.
-# With a single division the product is $\N(0,I/(|S|-1))$, without any it is $\N(0,I/|S|)$.
+# With a single division the product is, for $|S|\ge2$, $\N(0,I/(|S|-1))$, without any it is $\N(0,I/|S|)$.
 # ::::
 #
 # :::{prf:proof}
@@ -305,7 +305,7 @@ assert off(draws(single_division=True)) > 4.5
 # %% [markdown]
 # In a model the experts are fitted posteriors.
 # What it has to know of a picture is the base Gaussian of each modality's posterior, and of all of them together the joint posterior; encoders give them once, and no chain asks them again.
-# All modalities are answered by the joint posterior, one by its own posterior, and every other subset by a chain that starts from a member's posterior, drawn through its flow.
+# All modalities are answered by the joint posterior, one by its own posterior, and every other subset in closed form if the posteriors are Gaussian, else by a chain that starts from a member's posterior, drawn through its flow.
 
 # %% tags=["remove-input"]
 show(SubsetAnswers.log_density, SubsetAnswers._answer, SubsetAnswers._start)
@@ -329,7 +329,7 @@ show(SubsetAnswers.log_density, SubsetAnswers._answer, SubsetAnswers._start)
 #
 # A fitted expert may be wider than the prior, where training has not converged or data are few; three experts of precision $0.6$ are enough.
 # Our function for Gaussians says so.
-# For flows nobody can say: a chain then walks away, and its energy tells.
+# For flows nobody can say: a chain then walks away, and its draws grow without end.
 
 # %%
 wide = torch.full((3, 1, 1), 0.6**-0.5)
@@ -390,7 +390,7 @@ glue("lost", f"{lost:.3f}", display=False)
 glue("lost_average", f"{lost_average:.3f}", display=False)
 
 # %% [markdown]
-# Around the same mean, the product of the averages misses the exact posterior of the pair by {glue:text}`lost` nats, the average for the pair itself by {glue:text}`lost_average`.
+# By covariances alone (the product's mean is off as well), the product of the averages misses the exact posterior of the pair by {glue:text}`lost` nats, the average for the pair itself by {glue:text}`lost_average`.
 
 # %% [markdown]
 # ## Paper, released code, here
