@@ -584,7 +584,7 @@ glue("toy_prior", f"{trained['barycenter with prior expert'][-1]:.4f}", display=
 # ## Irreducible, for given decoders
 #
 # {cite:t}`daunhawer2022` show that sub-sampling modalities enforces an undesirable upper bound on the multimodal ELBO when there is modality-specific variation.
-# We had the abstract of that paper and not its theorem, so we add the hypothesis that our own lemmas need: *the decoders' family is given*.
+# We had the abstract and the introduction of that paper and not its theorem, so we add the hypothesis that our own lemmas need: *the decoders' family is given*.
 # With Gaussian noise of fixed scale the loss is {prf:ref}`lem-half-trace`.
 # With unrestricted decoders it can be nothing at all.
 #
