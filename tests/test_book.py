@@ -189,7 +189,8 @@ def test_publisher_gets_buttons_that_lead_to_its_own_repository(tree: Path, root
         "branch": "published",
     }
     assert {"colab_url", "binderhub_url"} < set(settings["launch_buttons"])
-    assert settings["sphinx"]["local_extensions"] == {"offline": str(tree / "book" / "_ext")}
+    own = str(tree / "book" / "_ext")
+    assert settings["sphinx"]["local_extensions"] == {"offline": own, "playground": own}
 
 
 def test_malformed_repository_is_refused(tree: Path) -> None:
