@@ -658,7 +658,8 @@ from multielbo.experiments import catalogue, queue
 print(json.dumps({{name: remote.digest for name, remote in mnist.mnist_remotes().items()}}))
 print(obtain(polymnist.PORTRAIT, [pathlib.Path({folder!r})], None))
 catalogue.CATALOGUE = catalogue.CATALOGUE[:1]
-sys.exit(main(["records", "status", "--data", {folder!r}]))
+nowhere = str(pathlib.Path({folder!r}, "records"))
+sys.exit(main(["records", "status", "--data", {folder!r}, "--results", nowhere]))
 """
 ABSENT = {
     *("pooch", "requests", "torchvision", "urllib3", "matplotlib", "seaborn", "plotly", "yaml"),

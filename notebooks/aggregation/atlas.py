@@ -121,6 +121,7 @@ atlas.heat_maps(
     live,
     title="Quick profile, one seed: not a result",
     below=f"PolyDigits, {settings.epochs} epochs, trained while the book was built.",
+    quick=True,
 )
 plt.show()
 
@@ -152,10 +153,11 @@ plt.show()
 # So the pair of rows is a controlled experiment: what the Wasserstein row has over the product's, the log-pool's has too, unless the geometry matters.
 #
 # The tables show differences of means over seeds with their standard errors.
-# A verdict other than *undecided* has a difference beyond the two-sided level of {glue:text}`level` by Student's t with the degrees of freedom of Welch and Satterthwaite; with so few seeds many real differences stay undecided, and of twenty verdicts on equal models one is expected to be wrong.
+# A verdict other than *undecided* has a difference beyond the two-sided level of {glue:text}`level` by Student's t with the degrees of freedom of Welch and Satterthwaite; with so few seeds many real differences stay undecided, and among {glue:text}`one_of` verdicts on equal models up to one wrong one is to be expected.
 
 # %% tags=["remove-input"]
 glue("level", f"{LEVEL:g}", display=False)
+glue("one_of", f"{1 / LEVEL:.0f}", display=False)
 geometry = [
     ("mwb-vae", "mixture-of-log-pools"),
     ("wb-vae-subsampled", "log-pool-subsampled"),

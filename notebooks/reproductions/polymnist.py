@@ -55,7 +55,7 @@ glue("importance_samples", str(full.importance_samples[0]), display=False)
 #
 # This page trains nothing while the book is built: it shows the record of each model, the one of the full profile if there is one, and otherwise the one of the laptop profile.
 # The laptop profile is a smaller experiment, with narrower networks, fewer latents and a few epochs, and its numbers are never the paper's.
-# With the paper's own networks no digit enters the latents in that time.
+# A pilot with the paper's own networks was stopped well into that time, and its latents still told next to nothing of the digit.
 
 # %% tags=["remove-input"]
 Markdown(words.provenance(page.shown))

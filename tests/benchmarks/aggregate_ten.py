@@ -28,6 +28,7 @@ from multielbo.aggregators import (
     product_of_experts,
     wasserstein_barycenter,
 )
+from multielbo.models.hellinger import power_pool
 from multielbo.subsets import powerset
 
 MODALITIES, BATCH, LATENT = 10, 256, 64
@@ -38,6 +39,7 @@ POOLS = {
     "product with prior expert": product_of_experts(prior_expert=True),
     "log-pool": log_opinion_pool,
     "Wasserstein barycenter": wasserstein_barycenter,
+    "Hellinger barycenter": power_pool(2),
 }
 MASKS = {"all observed": False, "half observed": True}
 

@@ -55,7 +55,8 @@ _LINES = {
         ("polymnist", (*_COMPARED, *_BARYCENTERS), ()),
         ("mnist-svhn-text", (*_COMPARED, "powerset"), ()),
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
-        ("polymnist", ("log-pool", *CELLS), ()),
+        # What is left of the atlas.
+        ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
         ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),
     ],
     "full": [

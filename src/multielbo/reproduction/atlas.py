@@ -184,7 +184,14 @@ def comparison(found: Mapping[str, Metrics], pairs: Sequence[tuple[str, str]]) -
     return grid(["difference", *(quantity.label for quantity in QUANTITIES)], rows)
 
 
-def heat_maps(figure: Figure, found: Mapping[str, Metrics], *, title: str, below: str) -> None:
+def heat_maps(
+    figure: Figure,
+    found: Mapping[str, Metrics],
+    *,
+    title: str,
+    below: str,
+    quick: bool = False,
+) -> None:
     """One heat map for each quantity: pools down, objectives across, means over seeds.
 
     Each map has its own scale of colours, dark for the best; under the mean stands the standard
@@ -195,6 +202,7 @@ def heat_maps(figure: Figure, found: Mapping[str, Metrics], *, title: str, below
         found: By model the metrics of each seed; cells without a model stay empty.
         title: The message.
         below: Where the numbers come from.
+        quick: Draw in grey, as quick runs are no results.
     """
     axes = figure.subplots(2, 3, sharex=True, sharey=True)
     for ax, quantity in zip(axes.flat, QUANTITIES, strict=True):
@@ -205,7 +213,7 @@ def heat_maps(figure: Figure, found: Mapping[str, Metrics], *, title: str, below
                     values = quantity.of(found[model])
                     mean[row, column] = values.mean()
                     spread[row, column] = values.std(ddof=1) if len(values) > 1 else np.nan
-        ax.imshow(mean, cmap="Blues", aspect="auto", **_scale(mean))
+        ax.imshow(mean, cmap="Greys" if quick else "Blues", aspect="auto", **_scale(mean))
         middle = np.nanmean([np.nanmin(mean), np.nanmax(mean)]) if found else 0.0
         for (row, column), value in np.ndenumerate(mean):
             known = not np.isnan(value)
