@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
 from multielbo import plots
-from multielbo.models.registry import MODELS
+from multielbo.models.registry import MODELS, STAGED
 
 # Machado, Oliveira and Fernandes (2009), severity 1, acting on linear RGB.
 VISION = {
@@ -57,8 +57,8 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_every_model_has_its_own_colour_and_label():
-    assert set(plots.COLOURS) == set(plots.LABELS) == set(MODELS)
-    assert len(set(plots.COLOURS.values())) == len(MODELS)
+    assert set(plots.COLOURS) == set(plots.LABELS) == {*MODELS, *STAGED}
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
 
 
 def test_a_model_without_a_colour_is_refused_in_one_line():

@@ -664,6 +664,7 @@ sys.exit(main(["records", "status", "--data", {folder!r}, "--results", nowhere])
 ABSENT = {
     *("pooch", "requests", "torchvision", "urllib3", "matplotlib", "seaborn", "plotly", "yaml"),
     *("papermill", "jupytext", "nbformat", "nbclient", "sphinx", "IPython", "ipykernel", "ot"),
+    "zuko",
 }
 
 

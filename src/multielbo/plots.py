@@ -48,6 +48,7 @@ COLOURS = {
     "hellinger": "#7700ee",
     "mixture-of-hellinger": "#99bb66",
     "hellinger-exact": "#9977ff",
+    "jnf": "#8c7a46",
 }
 LABELS = {
     "mvae": "MVAE",
@@ -62,6 +63,7 @@ LABELS = {
     "hellinger": "Hellinger",
     "mixture-of-hellinger": "Mixture of Hellinger",
     "hellinger-exact": "Hellinger, exact",
+    "jnf": "JNF",
 }
 
 

@@ -55,6 +55,7 @@ _LINES = {
         ("polymnist", (*_COMPARED, *_BARYCENTERS), ()),
         ("mnist-svhn-text", (*_COMPARED, "powerset"), ()),
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
+        ("polymnist", ("jnf",), ()),
         # What is left of the atlas.
         ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
         ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),
@@ -65,6 +66,7 @@ _LINES = {
         ("mnist-svhn-text", _COMPARED, ()),
         ("mnist-svhn-text", _COMPARED, _BETAS),
         ("mnist-svhn-text", ("powerset",), ()),
+        ("polymnist", ("jnf",), ()),
         ("celeba", _COMPARED, ()),
         ("mhd", _COMPARED, ()),
         ("translated-polymnist", _COMPARED, ()),

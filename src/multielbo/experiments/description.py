@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["asked", "described", "on_data", "record_name"]
+__all__ = ["asked", "described", "on_data", "record_name", "runner"]
 
 from dataclasses import asdict
 
@@ -24,6 +24,12 @@ def record_name(experiment: Experiment) -> str:
     return name
 
 
+def runner(model: str) -> str:
+    """The module that runs a seed of the model."""
+    staged = model in models.STAGED
+    return "multielbo.experiments.run_staged" if staged else "multielbo.experiments.run"
+
+
 def described(experiment: Experiment, device: str = "cpu") -> Record:
     """The record of an experiment by the code as it is now, of data that are not yet known."""
     config = asdict(experiment)
@@ -35,7 +41,7 @@ def described(experiment: Experiment, device: str = "cpu") -> Record:
         seeds=experiment.seeds,
         dataset=("", ""),
         modules=[
-            "multielbo.experiments.run",
+            runner(experiment.model),
             models.module_of(experiment.model),
             *dict.fromkeys(map(setups.module_of, (experiment.dataset, experiment.setup))),
         ],

@@ -16,7 +16,7 @@ class Experiment:
     Attributes:
         dataset: A name of `multielbo.setups.registry.SETUPS`; with it come the judges' networks,
             and the model's networks, likelihoods and their weights unless `networks` is given.
-        model: A name of `multielbo.models.registry.MODELS`.
+        model: A name that `multielbo.models.registry` knows.
         profile: `"quick"`, `"laptop"` or `"full"`.
         seeds: One run each.
         latent_dim: D.

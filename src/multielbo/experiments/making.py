@@ -13,7 +13,7 @@ from pathlib import Path
 from multielbo.experiments.costs import cost
 from multielbo.experiments.description import described, on_data
 from multielbo.experiments.experiment import Experiment
-from multielbo.experiments.seeds import checkpoint_file, kept_judges, run_seed
+from multielbo.experiments.seeds import checkpoint_path, kept_judges, run_seed
 from multielbo.experiments.sources import data_of, prepare
 from multielbo.records import Held, Record, adapted, finish, load, read_parts
 from multielbo.train import OutOfTime
@@ -86,7 +86,7 @@ class Seeds:
 
     def started(self, seed: int) -> str:
         """What to say when a seed starts."""
-        stopped = checkpoint_file(self.places.unfinished, self.asked, seed).exists()
+        stopped = checkpoint_path(self.places.unfinished, self.asked, seed).exists()
         how = "continues from its checkpoint" if stopped else "starts"
         return f"seed {seed} {how}, about {sum(cost(self.experiment)):.0f} min in all (estimated)"
 

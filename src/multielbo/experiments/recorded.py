@@ -13,7 +13,7 @@ from multielbo.data.multimodal import MultimodalData
 from multielbo.experiments.costs import cpu_hours
 from multielbo.experiments.description import asked
 from multielbo.experiments.experiment import Experiment
-from multielbo.experiments.seeds import checkpoint_file, outcome
+from multielbo.experiments.seeds import checkpoint_path, outcome
 from multielbo.metrics.classifiers import Classifiers
 from multielbo.records import Outcome, Record, load_or_run
 
@@ -46,7 +46,7 @@ def recorded(
     wanted = asked(experiment, train, test)
 
     def run(seed: int) -> Outcome:
-        checkpoint = checkpoint_file(checkpoints, wanted, seed) if checkpoints else None
+        checkpoint = checkpoint_path(checkpoints, wanted, seed) if checkpoints else None
         return outcome(experiment, seed, train, test, classifiers(), checkpoint=checkpoint)
 
     return load_or_run(

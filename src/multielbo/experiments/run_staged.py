@@ -1,21 +1,21 @@
-"""One run of JNF: stages, metrics, seconds; the counterpart of `experiments.run` for two stages."""
+"""One run in stages: model, training and metrics; the counterpart of `experiments.run`."""
 
 from __future__ import annotations
 
 __all__ = ["StagedResult", "run_staged"]
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multielbo.experiments.experiment import Experiment
-from multielbo.hmc import ADAPTED
 from multielbo.joint_first import JointFirst
 from multielbo.metrics.classifiers import Classifiers
 from multielbo.metrics.evaluation import Evaluation, evaluate
-from multielbo.models.jnf import HIDDEN, MakeFlow, held_out_split, jnf, jnf_stages
+from multielbo.models.jnf import held_out_split
+from multielbo.models.recipe import Recipe
 from multielbo.precision import multiplying
 from multielbo.setups.setup import Setup
 from multielbo.stages import StageResult, train_stages
@@ -46,34 +46,26 @@ class StagedResult:
 def run_staged(
     experiment: Experiment,
     setup: Setup,
+    recipe: Recipe,
     seed: int,
     train: MultimodalData,
     test: MultimodalData,
     classifiers: Classifiers,
     folder: Path,
     *,
-    posterior_epochs: int | None = None,
-    held_out: float = 0.1,
-    hidden: Sequence[int] = HIDDEN,
-    flow: MakeFlow | None = None,
-    sampler: Mapping[str, int | float] = ADAPTED,
     until: float | None = None,
     progress: bool = True,
 ) -> StagedResult:
-    """Train and evaluate JNF on one seed.
+    """Train and evaluate one seed of a model that trains in stages.
 
     Args:
-        experiment: The settings; epochs, batches and the step size are those of both stages.
+        experiment: The settings; batches and the step size are those of every stage.
         setup: Networks, likelihoods and weights.
+        recipe: Model, stages, and their shares of the epochs.
         seed: Of weights, training, draws and evaluation alike.
         train, test: As `experiments.run.load` gives them.
         classifiers: As `experiments.run.judges` gives them.
         folder: For what is unfinished, of this seed alone.
-        posterior_epochs: Of stage 2, where they differ.
-        held_out: Share of the training examples that choose the best epochs; 0 for none.
-        hidden: Widths of the joint encoder's layers between the heads and the posterior.
-        flow: From the latent dimension to a flow, or None for JNF's own.
-        sampler: Settings of `multielbo.hmc.hmc`.
         until: When to stop training at a checkpoint, in seconds of `time.monotonic`.
         progress: Show a progress bar of the training.
 
@@ -83,32 +75,22 @@ def run_staged(
         OutOfTime: The training was stopped at its checkpoint.
     """
     classifiers.check(test)
-    model = jnf(
-        setup,
-        experiment.latent_dim,
-        seed=seed,
-        beta=experiment.beta,
-        hidden=hidden,
-        flow=flow,
-        sampler=sampler,
-    ).to(train.labels.device)
-
-    def config(epochs: int) -> TrainConfig:
-        return TrainConfig(
-            epochs=epochs,
+    made = recipe.make(setup, experiment.latent_dim, seed=seed, beta=experiment.beta)
+    model = made.to(train.labels.device)
+    configs = {
+        name: TrainConfig(
+            epochs=max(1, round(share * experiment.epochs)),
             batch_size=experiment.batch_size,
             learning_rate=experiment.learning_rate,
             seed=seed,
             precision=experiment.precision,
             channels_last=True,
         )
-
-    configs = {
-        "joint": config(experiment.epochs),
-        "posteriors": config(posterior_epochs or experiment.epochs),
+        for name, share in recipe.epochs.items()
     }
-    fitted, chosen_by = held_out_split(train, held_out, seed) if held_out else (train, None)
-    stages = jnf_stages(model, fitted, configs, chosen_by)
+    share = recipe.held_out
+    fitted, chosen_by = held_out_split(train, share, seed) if share else (train, None)
+    stages = recipe.stages(model, fitted, configs, chosen_by)
     results = train_stages(stages, folder, until=until, progress=progress)
     trained = time.perf_counter()
     with multiplying("float32", train.labels.device):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["checkpoint_file", "kept_judges", "outcome", "run_seed"]
+__all__ = ["checkpoint_path", "kept_judges", "outcome", "run_seed"]
 
 import os
 import platform
+import shutil
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from multielbo.data.multimodal import MultimodalData
 from multielbo.experiments.experiment import Experiment
@@ -62,7 +65,7 @@ def run_seed(
         if part := _there(unfinished, asked, seed):
             return part  # another process was faster
         judge = kept_judges(experiment, train, test, unfinished)
-        checkpoint = checkpoint_file(unfinished, asked, seed)
+        checkpoint = checkpoint_path(unfinished, asked, seed)
         part = run_part(
             unfinished,
             asked,
@@ -78,8 +81,8 @@ def run_seed(
                 progress=progress,
             ),
         )
-        for file in checkpoint.parent.glob(f"seed-{seed}-*.pt"):
-            file.unlink()
+        for old in checkpoint.parent.glob(f"seed-{seed}-*"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     return part
 
 
@@ -98,18 +101,18 @@ def outcome(
 
     Of the first seed samples are kept too; they are large, and one seed's are enough.
     """
-    result = run(
-        experiment,
-        setups.setup_of(experiment.setup),
-        models.build(experiment.model),
-        seed,
-        train,
-        test,
-        classifiers,
-        checkpoint=checkpoint,
-        until=until,
-        progress=progress,
-    )
+    setup, data = setups.setup_of(experiment.setup), (train, test, classifiers)
+    limits = {"until": until, "progress": progress}
+    if experiment.model in models.STAGED:
+        # Here, because the flows come from a package that no other model needs.
+        from multielbo.experiments.run_staged import run_staged
+
+        recipe = models.recipe(experiment.model)
+        with _folder(checkpoint) as folder:
+            result = run_staged(experiment, setup, recipe, seed, *data, Path(folder), **limits)
+    else:
+        model = models.build(experiment.model)
+        result = run(experiment, setup, model, seed, *data, checkpoint=checkpoint, **limits)
     metrics = result.evaluation.metrics()
     metrics["classifier_accuracy"] = list(classifiers.accuracy.values())
     arrays = result.evaluation.arrays()
@@ -118,13 +121,15 @@ def outcome(
     return Outcome(metrics, arrays, result.seconds)
 
 
-def checkpoint_file(unfinished: Path, asked: Record, seed: int) -> Path:
-    """Where the training of a seed keeps its checkpoint.
+def checkpoint_path(unfinished: Path, asked: Record, seed: int) -> Path:
+    """Where the training of a seed keeps its checkpoint: a file, or a folder of several stages.
 
     The digest in its name is that of the seed's part: other code or settings start anew.
     """
     digest = adapted(asked, seeds=[seed]).digest[:16]
-    return unfinished / ".checkpoints" / asked.name / asked.profile / f"seed-{seed}-{digest}.pt"
+    suffix = "" if asked.config["model"] in models.STAGED else ".pt"
+    folder = unfinished / ".checkpoints" / asked.name / asked.profile
+    return folder / f"seed-{seed}-{digest}{suffix}"
 
 
 def kept_judges(
@@ -149,6 +154,11 @@ def kept_judges(
                 os.replace(own, file)
     encoders = {name: modality.encoder for name, modality in setup.modalities.items()}
     return Classifiers.load(file, train, encoders)
+
+
+def _folder(checkpoint: Path | None) -> AbstractContextManager[Path | str]:
+    """The folder of a run's stages, or one for as long as the run takes."""
+    return TemporaryDirectory() if checkpoint is None else nullcontext(checkpoint)
 
 
 def _there(unfinished: Path, asked: Record, seed: int) -> Record | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["CELLS", "MODELS", "build", "module_of"]
+__all__ = ["CELLS", "MODELS", "STAGED", "build", "known", "module_of", "recipe"]
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from multielbo.models.atlas import (
     joint_product,
@@ -19,6 +20,9 @@ from multielbo.models.model import Model
 from multielbo.models.mopoe import mopoe, powerset
 from multielbo.models.mvae import mvae
 from multielbo.models.wbvae import mwb_vae, wb_vae
+
+if TYPE_CHECKING:
+    from multielbo.models.recipe import Recipe
 
 MODELS = {
     "mvae": mvae,
@@ -41,15 +45,40 @@ CELLS = {
     "log-pool-subsampled": subsampled_log_pool,
     "wb-vae-subsampled": subsampled_wasserstein,
 }
+# Not an aggregator and an objective, but a recipe of stages. The module that states it is imported
+# when it is asked for: its flows come from a package that the other models do without.
+STAGED = {
+    "jnf": "multielbo.models.jnf",
+}
+
+
+def known() -> tuple[str, ...]:
+    """The names of all models."""
+    return (*MODELS, *CELLS, *STAGED)
 
 
 def build(name: str) -> Model:
-    """The model of that name with its defaults.
+    """Aggregator and objective of the model of that name, with its defaults.
 
     Raises:
-        ValueError: No model has that name.
+        ValueError: No model has that name, or it trains in stages.
     """
-    return _known(name)()
+    _check(name)
+    if name in STAGED:
+        raise ValueError(f"models: {name} trains in stages; call registry.recipe for it")
+    return (MODELS | CELLS)[name]()
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of the model of that name, which trains in stages.
+
+    Raises:
+        ValueError: No model has that name, or it trains in one stage.
+    """
+    _check(name)
+    if name not in STAGED:
+        raise ValueError(f"models: {name} trains in one stage; call registry.build for it")
+    return import_module(STAGED[name]).recipe()
 
 
 def module_of(name: str) -> str:
@@ -58,11 +87,10 @@ def module_of(name: str) -> str:
     Raises:
         ValueError: No model has that name.
     """
-    return _known(name).__module__
+    _check(name)
+    return STAGED[name] if name in STAGED else (MODELS | CELLS)[name].__module__
 
 
-def _known(name: str) -> Callable[[], Model]:
-    known = MODELS | CELLS
-    if name not in known:
-        raise ValueError(f"models: no model {name!r}; choose one of {', '.join(known)}")
-    return known[name]
+def _check(name: str) -> None:
+    if name not in known():
+        raise ValueError(f"models: no model {name!r}; choose one of {', '.join(known())}")

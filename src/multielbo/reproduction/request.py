@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multielbo.models.registry import MODELS
+from multielbo.models.registry import MODELS, STAGED
 from multielbo.profiles import check_profile
 
 
@@ -65,10 +65,11 @@ def request(
         _listed(name, value)
         for name, value in (("models", models), ("seeds", seeds), ("betas", betas))
     )
-    if unknown := [name for name in models if name not in MODELS]:
-        raise ValueError(f"models: no model {unknown[0]!r}; choose from {', '.join(MODELS)}")
+    choice = ", ".join([*MODELS, *STAGED])
+    if unknown := [name for name in models if name not in MODELS | STAGED]:
+        raise ValueError(f"models: no model {unknown[0]!r}; choose from {choice}")
     if not models:
-        raise ValueError(f"models: the list is empty; choose from {', '.join(MODELS)}")
+        raise ValueError(f"models: the list is empty; choose from {choice}")
     for seed in seeds:
         if not isinstance(seed, int) or isinstance(seed, bool) or seeds.count(seed) > 1:
             raise ValueError(f"seeds: {seed!r} is repeated or no whole number; give each once")

@@ -16,7 +16,7 @@ from multielbo.experiments.experiment import Experiment
 from multielbo.experiments.recorded import recorded
 from multielbo.experiments.seeds import kept_judges
 from multielbo.experiments.sources import data_of
-from multielbo.models.registry import CELLS, MODELS
+from multielbo.models.registry import known
 from multielbo.presets import PRESETS, preset
 from multielbo.records import Freshness, Record, freshness, load
 from multielbo.records.store import Arrays
@@ -125,7 +125,7 @@ def _run(record: Record, arrays: Arrays) -> Run:
 
 def _freshness(record: Record, dataset: str, model: str) -> Freshness:
     """By the code and the preset as they are now; data are not compared, for they may be away."""
-    if (dataset, record.profile) not in PRESETS or model not in MODELS | CELLS:
+    if (dataset, record.profile) not in PRESETS or model not in known():
         return freshness(record)
     now = described(preset(dataset, model, record.profile, beta=record.config.get("beta")))
     return freshness(record, config=now.config, modules=now.modules)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multielbo.models.registry import MODELS
+from multielbo.models.registry import known
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class System:
     @property
     def implemented(self) -> bool:
         """Whether this package has a model that stands for it."""
-        return any(model in MODELS for model in self.models)
+        return any(model in known() for model in self.models)
 
 
 @dataclass(frozen=True)
