@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OF_MODEL", "PRESETS", "preset"]
+__all__ = ["PRESETS", "preset"]
 
 from typing import Any
 
@@ -146,11 +146,6 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "likelihood_examples": (None, 1000),
     },
 }
-# Where a model has settings of its own. A step of JNF decodes once, one of MoPoE once for each of
-# 31 subsets; twice the epochs in each of two stages take about the same time.
-OF_MODEL: dict[tuple[str, str, str], dict[str, Any]] = {
-    ("polymnist", "laptop", "jnf"): {"epochs": 8},
-}
 
 
 def preset(dataset: str, model: str, profile: str, **changes: Any) -> Experiment:
@@ -165,5 +160,4 @@ def preset(dataset: str, model: str, profile: str, **changes: Any) -> Experiment
         known = ", ".join(f"{d} ({p})" for d, p in PRESETS)
         raise ValueError(f"experiments: no preset for {dataset!r} ({profile}); there are {known}")
     settings = {"dataset": dataset, "model": model, "profile": profile}
-    own = OF_MODEL.get((dataset, profile, model), {})
-    return Experiment(**settings | PRESETS[dataset, profile] | own | changes)
+    return Experiment(**settings | PRESETS[dataset, profile] | changes)

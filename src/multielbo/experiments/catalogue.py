@@ -56,6 +56,7 @@ _LINES = {
         ("mnist-svhn-text", (*_COMPARED, "powerset"), ()),
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
         ("polymnist", ("jnf",), ()),
+        ("polydigits", ("mopoe", "jnf"), ()),
         # What is left of the atlas.
         ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
         ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),

@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 CHAPTERS = "chapters/"
-TRAINING = ("aggregation/atlas", "reproductions/polydigits")  # the longest first
+TRAINING = ("aggregation/atlas", "reproductions/polydigits", "reproductions/jnf")  # longest first
 BUDGET = 60.0  # seconds for a quick notebook
 TRAINING_BUDGET = 480.0  # seconds: many models, each in a minute at most, and their evaluation
 
