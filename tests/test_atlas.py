@@ -111,3 +111,32 @@ def test_a_line_says_how_many_cells_seeds_and_which_are_fresh():
     assert f"2 cells of {len(atlas.cells())}" in line
     assert "2 to 3 seeds each, on polymnist-hopper; 1 fresh, 1 stale." in line
     assert atlas.said({}) == "No records yet."
+
+
+@pytest.fixture(scope="module")
+def polymnist(root):
+    return atlas.seeds_of(atlas.recorded_cells("polymnist", root / "book" / "results"))
+
+
+UNDECIDED = dict.fromkeys((quantity.label for quantity in atlas.QUANTITIES), "undecided")
+TRADE = UNDECIDED | {
+    "joint coherence": "higher",
+    "probe accuracy from M": "higher",
+    "log p(x) from M, in nats": "lower",
+}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("mixture-of-log-pools", "mopoe", UNDECIDED),
+        ("mwb-vae", "mixture-of-log-pools", TRADE),
+        ("mwb-vae", "mopoe", TRADE),
+    ],
+)
+def test_the_geometry_of_a_mixture_matters_and_is_a_trade(polymnist, first, second, expected):
+    assert atlas.verdicts(polymnist, first, second) == expected
+
+
+def test_the_same_seeds_in_both_places_are_undecided(polymnist):
+    assert atlas.verdicts(polymnist, "mwb-vae", "mwb-vae") == UNDECIDED

@@ -177,6 +177,16 @@ sharpening = [
 Markdown(atlas.comparison(measured, sharpening))
 
 # %% [markdown]
+# In the column of mixtures the answer of these records is that the geometry matters, and that it is a trade.
+# The mixture of log-pools cannot be told from MoPoE in any of the quantities: with so few seeds, not to sharpen is no change that shows.
+# The Wasserstein mixture can be told from both.
+# Its draws from the prior are more coherent, and the class is easier to read off its posterior of all modalities; its likelihood is lower.
+# In coherence from given modalities it cannot be told from either.
+#
+# A reading that fits: where experts differ in width a barycenter is the wider pool, {prf:ref}`lem-variance-order`, so its latents hold less of each picture and lie closer to the prior.
+# That explains the likelihood and the joint coherence; that the class suffers least is what the probe says.
+
+# %% [markdown]
 # ## When one modality tells little
 #
 # The toy of {doc}`/chapters/aggregation/wb_vae` predicts that the two part ways when experts differ in what they know: a barycenter that is blind to precision lets an expert without information pull the mean, a log-pool weighs it by its precision.

@@ -15,6 +15,7 @@ __all__ = [
     "said",
     "seeds_of",
     "verdict",
+    "verdicts",
 ]
 
 from collections import Counter
@@ -157,6 +158,19 @@ def verdict(difference: Contrast) -> str:
         return "higher"
     below = Contrast(-difference.value, difference.standard_error, difference.freedom)
     return "lower" if greater([below]) == "holds" else "undecided"
+
+
+def verdicts(found: Mapping[str, Metrics], first: str, second: str) -> dict[str, str]:
+    """By quantity how the first model lies to the second, as `verdict` says it.
+
+    Args:
+        found: By model the metrics of each seed.
+        first, second: Two models of it, with two seeds each at least.
+
+    Raises:
+        ValueError: A model has one seed only.
+    """
+    return {q.label: verdict(against(found[first], found[second], q)) for q in QUANTITIES}
 
 
 def comparison(found: Mapping[str, Metrics], pairs: Sequence[tuple[str, str]]) -> str:
