@@ -195,7 +195,8 @@ Markdown(words.commands("mnist_svhn_text", page.dataset, swept, page.setup, draw
 #
 # Appendix C.3 trains the average of the ELBOs of all subsets with a latent and a pass through the decoders for each, {eq}`eq-powerset-elbo`, where MoPoE draws one latent from the mixture, {eq}`eq-mopoe`.
 # As {doc}`/chapters/aggregation/mopoe` shows, the released objectives are one objective with two estimators: what can differ is the noise of the gradient and the cost of a step.
-# So the two rows should agree, and the dearer one need not be better.
+# Where training is long the two rows should agree, and the dearer one need not be better.
+# Where it is short, noise is what training has not yet averaged away: in our laptop records the dearer estimator is ahead from a single input, at more time a step.
 
 # %% tags=["remove-input"]
 pair = {model: run for model, run in page.shown.items() if model in ("powerset", "mopoe")}
