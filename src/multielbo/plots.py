@@ -49,6 +49,8 @@ COLOURS = {
     "mixture-of-hellinger": "#99bb66",
     "hellinger-exact": "#9977ff",
     "jnf": "#8c7a46",
+    "jnf-dcca": "#720000",
+    "jnf-contrastive": "#1e4c26",
 }
 LABELS = {
     "mvae": "MVAE",
@@ -64,6 +66,8 @@ LABELS = {
     "mixture-of-hellinger": "Mixture of Hellinger",
     "hellinger-exact": "Hellinger, exact",
     "jnf": "JNF",
+    "jnf-dcca": "JNF-DCCA",
+    "jnf-contrastive": "JNF-Shared, contrastive",
 }
 
 

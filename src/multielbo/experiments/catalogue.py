@@ -55,7 +55,7 @@ _LINES = {
         ("polymnist", (*_COMPARED, *_BARYCENTERS), ()),
         ("mnist-svhn-text", (*_COMPARED, "powerset"), ()),
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
-        ("polymnist", ("jnf",), ()),
+        ("polymnist", ("jnf", "jnf-dcca"), ()),
         ("polydigits", ("mopoe", "jnf"), ()),
         # What is left of the atlas.
         ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
@@ -67,7 +67,7 @@ _LINES = {
         ("mnist-svhn-text", _COMPARED, ()),
         ("mnist-svhn-text", _COMPARED, _BETAS),
         ("mnist-svhn-text", ("powerset",), ()),
-        ("polymnist", ("jnf",), ()),
+        ("polymnist", ("jnf", "jnf-dcca"), ()),
         ("celeba", _COMPARED, ()),
         ("mhd", _COMPARED, ()),
         ("translated-polymnist", _COMPARED, ()),

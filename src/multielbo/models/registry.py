@@ -49,6 +49,8 @@ CELLS = {
 # when it is asked for: its flows come from a package that the other models do without.
 STAGED = {
     "jnf": "multielbo.models.jnf",
+    "jnf-dcca": "multielbo.models.jnf_dcca",
+    "jnf-contrastive": "multielbo.models.jnf_contrastive",
 }
 
 
