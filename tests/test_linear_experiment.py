@@ -8,6 +8,7 @@ from multielbo import gaussians, linear_data, masks
 from multielbo import linear_objectives as objectives
 from multielbo.linear_data import dense, likeliest, log_likelihood, sparse
 from multielbo.linear_experiment import train
+from multielbo.linear_likelihoods import quadratic
 from multielbo.linear_objectives import Settings
 from multielbo.linear_report import report, subset_divergence
 from multielbo.mixtures import Posteriors
@@ -142,7 +143,7 @@ def test_one_seed_does_not_move_another(truth, x):
 def test_log_likelihood_of_a_latent_is_the_decoders_gaussian(truth, x, generator):
     trained = train(x, truth, short(epochs=1), [0, 1])
     everyone = x.float()[:, None].expand(-1, 2, -1, -1)
-    explain = objectives.explain(trained.weights, everyone, truth.present, 1.0)
+    explain = quadratic(trained.weights, everyone, truth.present, 1.0)
     z = torch.randn(4, 2 * x.shape[1], 2, generator=generator)
     scores = explain(z)
     assert scores.shape == (3, 4, 2 * x.shape[1])

@@ -45,6 +45,15 @@ def test_loadings_come_back_up_to_one_rotation_for_both_and_one_for_each(truth):
     torch.testing.assert_close(found.covariance(), truth.covariance())
 
 
+def test_the_second_modality_may_have_more_latents_than_dimensions(truth, generator):
+    many = torch.randn(4, 6, generator=generator, dtype=torch.float64)
+    wide = truth._replace(private=(truth.private[0], many))
+    found = split(wide.covariance(), wide.noise, 2, (3, 6))
+    assert found.private[1].shape == many.shape
+    torch.testing.assert_close(found.covariance(), wide.covariance())
+    torch.testing.assert_close(found.private[1] @ rotation_between(found.private[1], many), many)
+
+
 def test_columns_of_the_cross_covariance_span_the_shared_loadings_and_not_the_rest(truth):
     between = truth.covariance()[2]
     column_space = torch.linalg.svd(between).U[:, :2]

@@ -264,7 +264,7 @@ curves = {
         "mixture, singletons": (shared_loading(1.0, noises, {0: 0, 1: 1, 2: 0}), MOE),
     },
 }
-folder = Path(results) / "linear-factors" / "laptop"
+folder = Path(results) / "linear-factors" / "two-modalities" / "laptop"
 trained = store.load(folder)[1] if (folder / "record.json").exists() else {}
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Two panels of squared learned loading against noise variance. Left, a private factor: constant at one for the masked objective; for the mixture objectives straight lines that start at two thirds and one half and fall; that of the singletons reaches zero at noise one. Right, the shared factor: constant at one for the masked objective, slowly falling curves for the mixtures."}}
@@ -290,7 +290,10 @@ fig.suptitle(
 plt.show()
 
 # %% tags=["remove-input"]
-Markdown("Dots are trained models, one for each seed, from a record.") if trained else None
+Markdown(
+    "Dots are trained models, five seeds for each noise, from a record. One seed lies on the "
+    "curves; the others lose of the shared factor and keep more of the private ones."
+) if trained else None
 
 # %% [markdown]
 # ## What it costs

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 __all__ = [
     "LinearModel",
+    "average_and_covariance",
     "centred",
     "dense",
     "likeliest",
+    "likelihood_of",
     "log_likelihood",
     "oracle",
     "second_moment",
     "sparse",
 ]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,6 +27,7 @@ import torch
 from torch import Generator, Tensor
 
 from multielbo import oracle_bounds
+from multielbo.gaussians import LOG_2PI
 from multielbo.oracle import LinearGaussian
 
 
@@ -129,6 +133,31 @@ def log_likelihood(model: LinearModel, x: Tensor) -> Tensor:
     """Average of log p(x), exactly, in nats, of `(M, B, N)`."""
     moment = second_moment(centred(model, x))
     return oracle_bounds.expected_log_evidence(oracle(model), data=moment)
+
+
+def average_and_covariance(model: LinearModel, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of data `(M, B, N)`, all dimensions side by side; all that `likelihood_of` reads."""
+    rows = model.padded(x).double().movedim(1, 0)[:, model.present]
+    average = rows.mean(0)
+    shifted = rows - average
+    return average, shifted.T @ shifted / len(rows)
+
+
+def likelihood_of(model: LinearModel, average: Tensor, covariance: Tensor) -> Tensor:
+    """What `log_likelihood` is, from the data's moments and with matrices of size D alone.
+
+    Args:
+        model: The decoders.
+        average, covariance: As `average_and_covariance` has them.
+    """
+    w, b = (v[model.present].double() / model.noise for v in (model.loadings, model.offsets))
+    shift = average / model.noise - b
+    precision = torch.eye(w.shape[1], dtype=w.dtype) + w.T @ w
+    votes = w.T @ (covariance @ w) / model.noise**2 + torch.outer(w.T @ shift, w.T @ shift)
+    squares = covariance.trace() / model.noise**2 + shift @ shift
+    explained = torch.linalg.solve(precision, votes).trace()
+    log_norm = len(w) * (LOG_2PI + 2 * math.log(model.noise))
+    return -0.5 * (log_norm + torch.logdet(precision) + squares - explained)
 
 
 def likeliest(

@@ -6,9 +6,8 @@ examples, so that objectives and aggregators are those of every other chapter.
 
 from __future__ import annotations
 
-__all__ = ["AGGREGATORS", "OBJECTIVES", "Settings", "bound", "explain", "posteriors"]
+__all__ = ["AGGREGATORS", "OBJECTIVES", "Settings", "bound", "mapped", "posteriors"]
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -18,13 +17,16 @@ from torch.func import functional_call, vmap
 
 from multielbo import masks, subsets
 from multielbo.aggregators import Aggregator, product_of_experts, wasserstein_barycenter
-from multielbo.gaussians import LOG_2PI
+from multielbo.linear_expectations import EXPECTED
+from multielbo.linear_likelihoods import quadratic
 from multielbo.linear_networks import LinearVAE
+from multielbo.linear_stacks import experts, sum_pooled
 from multielbo.masked import kept_posterior, masked_elbo
 from multielbo.masks import MaskLaw
 from multielbo.mixtures import Posteriors
 from multielbo.objectives import Bound, LogLikelihood, joint_elbo, stratified_elbo
 from multielbo.set_encoders import SelfAttention, SetEncoder, SetPosteriors, SumPooling
+from multielbo.set_networks import gaussians_of
 from multielbo.total_correlation import tc_elbo
 
 AGGREGATORS: dict[str, Aggregator | type[SetEncoder]] = {
@@ -59,7 +61,15 @@ class Settings:
         aggregator, objective: Keys of `AGGREGATORS` and `OBJECTIVES`.
         epochs, batch, learning_rate: Of Adam.
         cosine: Let the learning rate fall to zero along a cosine, step by step.
+        warm_up: Epochs in which it rises linearly first.
+        rate_warm_up: Epochs in which the weight of the rate rises from zero to beta, as a cube.
+        expected: Average over latents in closed form where there is one, instead of drawing one.
         width: Of all hidden layers.
+        gain: Factor on the first weights of encoders and aggregator; 1 is PyTorch's default, a
+            root of 6 that of He et al. (2015), which keeps the size of what passes through.
+        first_scale: Standard deviation of first posteriors, about.
+        centred: Let first weights take the data's average away before encoders and add it after
+            decoders.
         clip: Largest entry of a gradient.
         beta: Weight of the rate.
         law: Of the masks.
@@ -73,7 +83,13 @@ class Settings:
     batch: int = 500
     learning_rate: float = 1e-3
     cosine: bool = False
+    warm_up: int = 0
+    rate_warm_up: int = 0
+    expected: bool = False
     width: int = 256
+    gain: float = 1.0
+    first_scale: float = 1.0
+    centred: bool = False
     clip: float = 100.0
     beta: float = 1.0
     law: MaskLaw = field(default_factory=masks.independent)
@@ -100,8 +116,9 @@ def bound(
     """
     everything = torch.ones_like(kept)
     full, part = posteriors(network, weights, settings, x, torch.stack([everything, kept]))
-    log_likelihood = explain(weights, x, network.present, noise)
-    return OBJECTIVES[settings.objective](full, part, log_likelihood, generator)
+    log_likelihood = quadratic(weights, x, network.present, noise)
+    kind = EXPECTED if settings.expected else OBJECTIVES
+    return kind[settings.objective](full, part, log_likelihood, generator)
 
 
 def posteriors(
@@ -114,41 +131,34 @@ def posteriors(
         x: Data of each seed, `(M, R, B, N)`.
         members: Subsets of each example, `(K, M, R B)` bool.
     """
-    seeds = x.shape[1]
-    by_seed = members.unflatten(-1, (seeds, -1)).movedim(2, 0)  # (R, K, M, B)
+    seeds, aggregator = x.shape[1], AGGREGATORS[settings.aggregator]
+    if isinstance(aggregator, Aggregator):
+        loc, scale = gaussians_of(experts(weights, x).movedim(0, 1).flatten(1, 2))
+        return [kept_posterior(aggregator, loc, scale, kept) for kept in members]
+    by_seed = members.unflatten(-1, (seeds, -1))  # (K, M, R, B)
+    if aggregator is SumPooling:
+        found = sum_pooled(weights, experts(weights, x), by_seed)
+        loc, scale = (v.flatten(1, 2)[:, None] for v in found)
+        answers = SetPosteriors(loc, scale, torch.ones_like(loc[..., 0]), members)
+    else:
+        found = mapped(network, weights, x, by_seed)
+        loc, scale, mixing = (v.movedim(0, 2).flatten(2, 3) for v in found)
+        answers = SetPosteriors(loc, scale, mixing, members)
+    return [answers.subset(k) for k in range(len(members))]
+
+
+def mapped(
+    network: LinearVAE, weights: dict[str, Tensor], x: Tensor, members: Tensor
+) -> tuple[Tensor, ...]:
+    """What the network answers with every seed's weights, the seeds first.
+
+    Args:
+        network, weights: As `Trained` has them.
+        x: Data of each seed, `(M, R, B, N)`.
+        members: Subsets of each example, `(K, M, R, B)` bool.
+    """
 
     def one(weights: dict[str, Tensor], x: Tensor, members: Tensor) -> tuple[Tensor, ...]:
         return functional_call(network, weights, (x, members))
 
-    found = vmap(one, in_dims=(0, 1, 0))(weights, x, by_seed)
-    aggregator = AGGREGATORS[settings.aggregator]
-    if isinstance(aggregator, Aggregator):
-        loc, scale = (v.movedim(0, 1).flatten(1, 2) for v in found)
-        return [kept_posterior(aggregator, loc, scale, kept) for kept in members]
-    loc, scale = (v.movedim(0, 2).flatten(2, 3) for v in found[:2])
-    answers = SetPosteriors(loc, scale, found[2].movedim(0, 2).flatten(2, 3), members)
-    return [answers.subset(k) for k in range(len(members))]
-
-
-def explain(weights: dict[str, Tensor], x: Tensor, present: Tensor, noise: float) -> LogLikelihood:
-    """log p(x_m | z) of every seed's own decoders, for latents `(..., R B, D)`.
-
-    Args:
-        weights: Of every seed, with "loadings" `(R, M, N, D)` and "offsets" `(R, M, N)`.
-        x: Data of each seed, `(M, R, B, N)`, zero in the padding.
-        present: Which dimensions a modality has, `(M, N)` bool.
-        noise: Observation standard deviation.
-    """
-    loadings = weights["loadings"] * present[..., None]  # (R, M, N, D)
-    shifted = x - (weights["offsets"] * present).movedim(0, 1)[:, :, None]  # (M, R, B, N)
-    log_norm = present.sum(1) * (math.log(noise) + 0.5 * LOG_2PI)
-
-    def score(z: Tensor, wanted: Tensor | None = None) -> Tensor:
-        by_seed = z.unflatten(-2, x.shape[1:3])  # (..., R, B, D)
-        means = torch.einsum("...rbd,rmnd->m...rbn", by_seed, loadings)
-        extra = shifted.view(len(x), *[1] * (z.dim() - 2), *x.shape[1:])
-        squares = ((extra - means) / noise).square().sum(-1).flatten(-2)
-        scores = -0.5 * squares - log_norm.view(-1, *[1] * (z.dim() - 1))
-        return scores if wanted is None else scores * wanted.T[..., None]
-
-    return score
+    return vmap(one, in_dims=(0, 1, 2))(weights, x, members)

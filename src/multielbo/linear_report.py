@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Report", "report", "subset_divergence"]
+__all__ = ["Report", "captured", "report", "subset_divergence"]
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -44,13 +44,24 @@ class Report(NamedTuple):
         return (self.best - self.log_likelihood) / self.best.abs()
 
     @property
+    def distortion(self) -> Tensor:
+        """What the objective loses in reconstruction, `(R,)`: the rest of it, beside the rate."""
+        return -self.objective - self.rate
+
+    @property
     def gap(self) -> Tensor:
         """Log-likelihood minus objective, `(R,)`; negative where the objective is no bound."""
         return self.log_likelihood - self.objective
 
 
 def report(
-    trained: Trained, x: Tensor, *, rounds: int = 10, draws: int = 20, seed: int = 0
+    trained: Trained,
+    x: Tensor,
+    *,
+    rounds: int = 10,
+    draws: int = 20,
+    examples: int | None = None,
+    seed: int = 0,
 ) -> Report:
     """Evaluate all seeds.
 
@@ -59,6 +70,7 @@ def report(
         x: Data, `(M, B, N)`; the padding is not read.
         rounds: Passes over the data for the objective, with fresh masks and latents.
         draws: Latents per component where a divergence of a mixture has to be sampled.
+        examples: For divergences, the first ones; None takes all.
         seed: Of masks and latents.
     """
     first = trained.decoders[0]
@@ -73,13 +85,14 @@ def report(
             found = bound(*asked, first.noise, generator)
             values.append(_by_seed(found.elbo(trained.settings.beta), seeds))
             rates.append(_by_seed(found.rate, seeds))
-        subsets = masks.all_subsets(len(x))
-        rows = subsets[..., None].expand(-1, -1, seeds * x.shape[1])
-        answers = posteriors(trained.network, trained.weights, trained.settings, everyone, rows)
+        subsets, few = masks.all_subsets(len(x)), x[:, :examples]
+        rows = subsets[..., None].expand(-1, -1, seeds * few.shape[1])
+        asked = trained.network, trained.weights, trained.settings, everyone[:, :, :examples], rows
+        known = [(oracle(model), centred(model, few)) for model in trained.decoders]
         divergence = torch.stack(
             [
-                _divergences(trained.decoders, x, q, row, draws, generator)
-                for q, row in zip(answers, subsets, strict=True)
+                _divergences(known, q, row, draws, generator)
+                for q, row in zip(posteriors(*asked), subsets, strict=True)
             ]
         )
     best = likeliest(x, first.present, trained.settings.latent_dim, first.noise)
@@ -124,9 +137,20 @@ def subset_divergence(
     return (q.weights * (q.log_density(z) - truth)).sum(1).mean(0)
 
 
+def captured(model: LinearModel, truth: LinearModel) -> Tensor:
+    """Squared loading along each true factor, relative to the true one, `(D,)`.
+
+    Args:
+        model: What was learned; in what basis of latents does not matter.
+        truth: Decoders with orthogonal factors, of which all entries are then one.
+    """
+    true = truth.loadings[truth.present].double()
+    learned = model.loadings[model.present].double()
+    return (learned.T @ true).square().sum(0) / true.square().sum(0).square()
+
+
 def _divergences(
-    decoders: list[LinearModel],
-    x: Tensor,
+    known: list[tuple[LinearGaussian, dict[str, Tensor]]],
     answers: Posteriors,
     row: Tensor,
     draws: int,
@@ -134,17 +158,17 @@ def _divergences(
 ) -> Tensor:
     """Averages over examples, one for each seed."""
     names = [str(m) for m, seen in enumerate(row.tolist()) if seen]
+    examples = answers.loc.shape[1] // len(known)
     found = []
-    for r, model in enumerate(decoders):
-        here = slice(r * x.shape[1], (r + 1) * x.shape[1])
+    for r, (exact, batch) in enumerate(known):
+        here = slice(r * examples, (r + 1) * examples)
         q = Posteriors(
             answers.loc[:, here].double(),
             answers.scale[:, here].double(),
             answers.weights[:, here].double(),
             answers.members[..., here],
         )
-        values = subset_divergence(oracle(model), centred(model, x), q, names, draws, generator)
-        found.append(values.mean())
+        found.append(subset_divergence(exact, batch, q, names, draws, generator).mean())
     return torch.stack(found)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class TwoModalities(NamedTuple):
@@ -80,7 +81,9 @@ def rotation_between(v: Tensor, w: Tensor) -> Tensor:
 def _root(gram: Tensor, rank: int) -> Tensor:
     """A matrix of `rank` columns whose product with its transpose is this."""
     values, vectors = torch.linalg.eigh(gram)
-    return vectors[:, len(gram) - rank :] * values[len(gram) - rank :].clamp_min(0).sqrt()
+    used = min(rank, len(gram))
+    root = vectors[:, len(gram) - used :] * values[len(gram) - used :].clamp_min(0).sqrt()
+    return pad(root, (0, rank - used))  # more latents than dimensions: the rest are silent
 
 
 def _inverse(gram: Tensor, rank: int) -> Tensor:
