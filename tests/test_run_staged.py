@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import stripes
+from multielbo.experiments import run_staged as staged
 from multielbo.experiments import seeds
 from multielbo.experiments.description import described
 from multielbo.experiments.experiment import Experiment
@@ -113,3 +114,14 @@ def test_models_of_one_stage_and_of_several_are_not_mistaken_for_each_other():
     for read in (registry.build, registry.recipe, registry.module_of):
         with pytest.raises(ValueError, match=r"^models: no model 'jfn'; choose one of "):
             read("jfn")
+
+
+def test_all_metrics_are_of_the_tuples_that_coherence_is_of(parts, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(staged, "evaluate", lambda model, train, test, *_, **__: asked.append(test))
+    setup, *others = parts
+    for place, count in (("few", 10), ("all", None)):
+        few = replace(SETTINGS, coherence_examples=count)
+        run_staged(few, setup, recipe(), 0, *others, tmp_path / place, progress=False)
+    some, everything = asked
+    assert (len(some), len(everything)) == (10, len(others[1]))
