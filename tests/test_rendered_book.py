@@ -62,6 +62,9 @@ EXAMINE = r"""async () => {
     faults.push(`faulty formula: ${error.textContent}`);
   for (const plot of document.querySelectorAll('.plotly-graph-div'))
     if (!plot.querySelector('.main-svg')) faults.push('a plotly figure is not drawn');
+  for (const output of document.querySelectorAll('pre'))
+    if (/^\s*<[\w.]+ object( at 0x\w+)?>\s*$/.test(output.textContent))
+      faults.push(`an object for an output: ${output.textContent.trim()}`);
   const excess = document.documentElement.scrollWidth - window.innerWidth;
   if (excess > 0) faults.push(`wider than the window by ${excess} pixels`);
   return [faults, document.documentElement.dataset.theme];
@@ -173,6 +176,7 @@ BROKEN = {
     "error: ": "<script>document.nothing.here</script>",
     "HTTP 404": '<img src="missing.png">',
     "a plotly figure": '<div class="plotly-graph-div"></div>',
+    "an object for an output": "<pre>&lt;IPython.core.display.Markdown object&gt;</pre>",
     "wider than the window": '<div style="width: 3000px">wide</div>',
     "the theme is": "<p>no theme</p>",
 }

@@ -229,7 +229,7 @@ plt.show()
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Masked objective, sum pooling, dense data. {caption(main[0])}." if main else "No record yet."
+    f"Masked objective, sum pooling, dense data: {caption(main[0])}." if main else "No record yet."
 )
 
 # %% tags=["remove-cell"]

@@ -113,7 +113,7 @@ if page.together:
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if page.together else NOTHING)
+None if page.together else Markdown(NOTHING)
 
 # %% tags=["remove-input"]
 Markdown(figures_list(page.dataset, page.figures))
@@ -155,7 +155,7 @@ if pictured:
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if pictured else NOTHING)
+None if pictured else Markdown(NOTHING)
 
 # %% [markdown]
 # ## Exercise

@@ -95,7 +95,8 @@ Markdown(words.judges(page.shown, page.names))
 show(conditional_coherence)
 
 # %% tags=["remove-input"]
-Markdown(words.lost(page.shown, page.names))
+lost = words.lost(page.shown, page.names)
+Markdown(lost) if lost else None
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "One matrix for each model: rows are subsets of written, spoken and drawn, columns the generated modality, and each cell the coherence in figures and colour."}}
 if page.together:
@@ -110,7 +111,7 @@ if page.together:
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if page.together else NOTHING)
+None if page.together else Markdown(NOTHING)
 
 # %% [markdown]
 # ## What the latents know
@@ -150,7 +151,7 @@ if made:
     plt.show()
 
 # %% tags=["remove-input"]
-Markdown("" if made else NOTHING)
+None if made else Markdown(NOTHING)
 
 # %% [markdown]
 # ## Exercise
