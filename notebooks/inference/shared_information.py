@@ -897,7 +897,7 @@ assert fits["picture"] > max(fits["correlation"], fits["contrast"]) + 0.3
 
 
 # %% [markdown]
-# What a projection says of the class and of the radius within a class: the share of its variance that either explains, for the best linear function of it.
+# What a projection says of the class and of the radius within a class: the share of its variance that either explains, for the best cubic polynomial of it.
 
 
 # %%
