@@ -29,10 +29,7 @@ MINUTES_ON_TWO_CORES = 3
 
 
 def recorded(name):
-    folder = RESULTS / name / "laptop"
-    if not (folder / "record.json").exists():
-        pytest.skip(f"no record {name}; run python -m multielbo.linear_records")
-    return load(folder)
+    return load(RESULTS / name / "laptop")
 
 
 def shortfall(record):
@@ -104,22 +101,27 @@ def test_private_factors_collapse_under_the_mixture_objective_and_not_under_the_
     assert (shared.mean(1) > 4 * lost.mean(1)).all()
 
 
-def test_trained_pairs_of_modalities_keep_of_a_factor_what_theory_says_within_their_spread():
+def test_of_trained_pairs_of_modalities_one_seed_keeps_of_every_factor_what_theory_says():
+    """And that the others lose of the shared factor, as the page says."""
     _, arrays = recorded(linear_collapse.NAME)
+    off = {"shared": [], "private": []}
     for i, variance in enumerate(arrays["noise"]):
         truth, x = linear_collapse.simulated(variance)
+        best = likeliest(x, truth.present, 3, truth.noise)
         for name, (objective, law) in linear_collapse.LEARNERS.items():
-            best = likeliest(x, truth.present, 3, truth.noise)
             optimum = best if objective == "masked" else mixture_optimum(x, truth, law).model
             expected = captured(optimum, truth)
             for kind, value in (("shared", expected[0]), ("private", expected[1:].mean())):
-                found = arrays[f"{kind} {name}"][i]
-                off = np.abs(found - float(value))
-                assert abs(found.mean() - float(value)) < 3 * found.std(ddof=1), (kind, name)
-                assert off.min() < 0.04, (kind, name, "one seed is right")
+                off[kind].append(arrays[f"{kind} {name}"][i] - float(value))
         kept = [arrays[f"private {name}"][i] for name in linear_collapse.LEARNERS]
         assert (kept[0] > kept[1]).all()
         assert (kept[1] > kept[2]).all(), "more is lost where a modality is seen more rarely"
+    shared, private = np.array(off["shared"]), np.array(off["private"])
+    worst = np.abs(np.concatenate([shared, private])).max(0)  # of every seed, in all panels
+    near = worst < 0.04
+    assert near.sum() == 1
+    assert (worst[~near] > 0.2).all()
+    assert (shared[:, ~near] < 0).all()
 
 
 @pytest.mark.equation("eq-latent-worth")

@@ -668,6 +668,12 @@ ABSENT = {
 }
 
 
+def test_a_model_in_stages_is_given_more_time_to_train_and_to_be_evaluated():
+    mopoe, jnf = (cost(preset("polymnist", model, "laptop")) for model in ("mopoe", "jnf"))
+    assert jnf.training > mopoe.training
+    assert jnf.evaluation > mopoe.evaluation
+
+
 def test_a_bare_machine_can_build_and_run(root, tmp_path):
     """What only downloads, plots or renders is absent there; md5s are those of torchvision."""
     from multielbo.data.pictures import portrait

@@ -69,6 +69,19 @@ def of_each_seed(run, metric=None):
     return ", ".join(f"{value:,.0f}".replace("-", "−") for value in values)
 
 
+def draw(one, title):
+    """Probe and coherence by the number of inputs, of the records of a page."""
+    if one.together:
+        figures.curves(
+            plt.figure(figsize=(7.4, 4.4)),
+            one.together,
+            {"probe": "probe_by_inputs", "coherence": "coherence_by_inputs"},
+            title=title,
+            below=words.said(one.shown, one.together) + " Bars are two standard errors.",
+        )
+        plt.show()
+
+
 # %% [markdown]
 # ## What is here, and how to run it
 #
@@ -116,17 +129,7 @@ Markdown(
 )
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Two panels over the number of input modalities on PolyMNIST, a line for MoPoE and one for JNF: latent classification and conditional coherence; joint coherence is in the legend."}}
-PANELS = {"probe": "probe_by_inputs", "coherence": "coherence_by_inputs"}
-if page.together:
-    fig = plt.figure(figsize=(7.4, 4.4))
-    figures.curves(
-        fig,
-        page.together,
-        PANELS,
-        title="PolyMNIST: aggregated in training, and joint first",
-        below=words.said(page.shown, page.together) + " Bars are two standard errors.",
-    )
-    plt.show()
+draw(page, "PolyMNIST: aggregated in training, and joint first")
 
 # %% tags=["remove-input"]
 None if page.together else Markdown(NOTHING)
@@ -138,16 +141,7 @@ None if page.together else Markdown(NOTHING)
 Markdown(words.provenance(digits.shown))
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "The same two panels on PolyDigits."}}
-if digits.together:
-    fig = plt.figure(figsize=(7.4, 4.4))
-    figures.curves(
-        fig,
-        digits.together,
-        PANELS,
-        title="PolyDigits: the same comparison on smaller pictures",
-        below=words.said(digits.shown, digits.together) + " Bars are two standard errors.",
-    )
-    plt.show()
+draw(digits, "PolyDigits: the same comparison on smaller pictures")
 
 # %% tags=["remove-input"]
 FULL = "log_likelihood_full_set"

@@ -12,6 +12,7 @@ __all__ = ["Cost", "cost", "cpu_hours"]
 from typing import NamedTuple
 
 from multielbo.experiments.experiment import Experiment
+from multielbo.models.registry import STAGED
 
 
 class Cost(NamedTuple):
@@ -42,13 +43,19 @@ _WORK = {
 _OTHERS = _Work(60_000, 2e-5, 2e-3)
 _REDUCED = {("mnist-svhn-text", "laptop"): 88_680}
 _EVALUATION = {"quick": 0.1, "laptop": 2.0, "full": 1.5}
+# A model in stages trains more than once, and a chain answers each of its subsets: guesses, for no
+# such run has ended yet.
+_STAGES, _CHAINS = 2.0, 5.0
 
 
 def cost(experiment: Experiment) -> Cost:
     """Of one seed, on a GPU for profile full and on two CPU cores otherwise."""
     work = _WORK.get(experiment.setup, _OTHERS)
     each = work.gpu if experiment.profile == "full" else work.cpu
-    return Cost(_tuples(experiment) * each / 60, _EVALUATION[experiment.profile])
+    found = Cost(_tuples(experiment) * each / 60, _EVALUATION[experiment.profile])
+    if experiment.model in STAGED:
+        return Cost(found.training * _STAGES, found.evaluation * _CHAINS)
+    return found
 
 
 def cpu_hours(experiment: Experiment) -> float:
