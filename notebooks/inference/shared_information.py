@@ -951,7 +951,7 @@ for block, (name, q) in zip(figure.subfigures(1, 3), posteriors.items(), strict=
     for key, picture in zip("abcdefgh", [*made[:4, SQUARE], *made[:4, CIRCLE]], strict=True):
         plots.picture(axes[key], picture[None])
 figure.suptitle(
-    "A projection keeps the class and lets the size go",
+    "The fitted posteriors keep the class and let the size go",
     weight="bold",
     fontsize=12,
     x=0.01,

@@ -15,7 +15,7 @@
 #
 # {cite:t}`senellart2025` compare JNF with models that aggregate in training: on PolyMNIST its samples are more coherent than MoPoE's for every number of inputs, and its likelihood is higher.
 # This page sets records of both models side by side, on PolyMNIST and on PolyDigits, with the time that each took.
-# Then it asks what each objective spends its nats on, since that decides how much training JNF needs before it is the more coherent one.
+# Then it asks what each objective spends its nats on, which may decide how much training JNF needs before it is the more coherent one.
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -53,12 +53,14 @@ page = open_page("polymnist", *asked)
 compared = [model for model in page.shown if model in ("mopoe", "jnf")]
 digits = open_page("polydigits", profile, compared, *asked[2:])
 glue("subsets", str(2 ** len(page.names) - 1), display=False)
+glue("held_out", f"{100 * recipe('jnf').held_out:g}", display=False)
 glue("live_epochs", str(EPOCHS), display=False)
 
 
-def stages(model):
-    """Names of the stages."""
-    return ", ".join(recipe(model).epochs) if model in STAGED else "one"
+def stages(model, epochs):
+    """The stages with the epochs of each."""
+    shares = recipe(model).epochs if model in STAGED else {"one": 1.0}
+    return ", ".join(f"{name} {share * epochs:g}" for name, share in shares.items())
 
 
 def of_each_seed(run, metric=None):
@@ -95,18 +97,18 @@ Markdown(words.provenance(page.shown))
 Markdown(words.commands("jnf", page.dataset, page.shown, page.setup))
 
 # %% [markdown]
-# All have the same encoders and decoders and see the data equally often, JNF in either of its stages.
-# A step of MoPoE decodes a sample for each of the {glue:text}`subsets` subsets of PolyMNIST, a step of JNF's first stage one, and of its second none:
+# The encoders and decoders of all are of one kind, and epochs are counted by stage.
+# The models in stages hold {glue:text}`held_out` % of the training tuples out, to choose the best epoch of each.
+# A step of MoPoE decodes a sample for each of the {glue:text}`subsets` subsets of PolyMNIST, a step of JNF's joint stage one, and of its other stages none:
 
 # %% tags=["remove-input"]
 Markdown(
     grid(
-        ["", "stages", "epochs of each", "seconds, by seed"],
+        ["", "stages and their epochs", "seconds, by seed"],
         [
             [
                 LABELS[model],
-                stages(model),
-                str(preset("polymnist", model, "laptop").epochs),
+                stages(model, preset("polymnist", model, "laptop").epochs),
                 of_each_seed(page.shown[model]),
             ]
             for model in page.shown
