@@ -81,7 +81,6 @@ def draw(one, title):
             title=title,
             below=words.said(one.shown, one.together) + " Bars are two standard errors.",
         )
-        plt.show()
 
 
 # %% [markdown]
@@ -132,6 +131,7 @@ Markdown(
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "Two panels over the number of input modalities on PolyMNIST, a line for MoPoE and one for JNF: latent classification and conditional coherence; joint coherence is in the legend."}}
 draw(page, "PolyMNIST: aggregated in training, and joint first")
+plt.show()
 
 # %% tags=["remove-input"]
 None if page.together else Markdown(NOTHING)
@@ -144,6 +144,7 @@ Markdown(words.provenance(digits.shown))
 
 # %% tags=["remove-input"] mystnb={"image": {"alt": "The same two panels on PolyDigits."}}
 draw(digits, "PolyDigits: the same comparison on smaller pictures")
+plt.show()
 
 # %% tags=["remove-input"]
 FULL = "log_likelihood_full_set"
