@@ -341,7 +341,8 @@ def test_the_generator_alone_decides_the_sample(oracle, batch, wrong_experts, ob
 def test_every_objective_belongs_to_a_model():
     used = {build(name).objective for name in MODELS}
     functions = {getattr(objectives, name) for name in objectives.__all__ if name.endswith("_elbo")}
-    assert used == functions == set(PAIRS)
+    assert functions == set(PAIRS)
+    assert functions <= used
 
 
 def test_the_two_mmvaes_differ_in_the_objective_alone():

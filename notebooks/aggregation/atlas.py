@@ -27,6 +27,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from IPython.display import Markdown
 from myst_nb import glue
@@ -40,8 +41,8 @@ from multielbo.presets import preset
 from multielbo.profiles import check_profile
 from multielbo.publishing.show import show
 from multielbo.reproduction import atlas
-from multielbo.reproduction.values import by_seed
 from multielbo.scoreboard.contrasts import LEVEL
+from multielbo.scoreboard.markdown import grid
 from multielbo.setups.registry import setup_of
 
 check_profile(profile)
@@ -147,6 +148,74 @@ atlas.heat_maps(
 plt.show()
 
 # %% [markdown]
+# ## Experts that fall silent
+#
+# One thing has to be known before cells are compared.
+# The probe also reads each modality's own posterior, and in some seeds it reads nothing there.
+
+# %% tags=["remove-input"]
+chance = 1 / test.classes
+Markdown(
+    grid(
+        ["cell", "modalities of which the own posterior is silent, by seed"],
+        [
+            [names[model], ", ".join(map(str, atlas.silent(run, chance)))]
+            for model, run in even.items()
+        ],
+    )
+    if even
+    else "*No record yet.*"
+)
+
+# %% [markdown]
+# All of it happens in the row of products with the prior, under every objective of that row, and nowhere else.
+# The seeds with silent modalities have the lower likelihoods, by hundreds of nats, so comparisons with that row have large errors.
+#
+# There is a reason why this pool, and no other, lets an expert go.
+# With precisions $\lambda_m=\sigma_m^{-2}$ the product with the prior has
+#
+# $$
+# \mu_S=\sum_{m\in S}\frac{\lambda_m}{1+\sum_{j\in S}\lambda_j}\,\mu_m .
+# $$
+#
+# As $\lambda_m\to0$ the expert disappears from mean and precision of every subset, so that being wide costs the others nothing, and alone it is the prior, at a rate of zero.
+# It also stops learning: whatever asks $\mu_m$ for information reaches it times $\lambda_m$ at most, even from the subset that has no one else.
+# Without a prior expert that subset is answered by the expert itself, and the factor is one.
+# A wide expert in an average, finally, makes everybody wide: the precision of a log-pool is the mean of the experts', and the scale of a barycenter the mean of theirs.
+
+
+# %%
+def heard(model, scale):
+    """How much of a third expert's mean arrives in the answer to it alone."""
+    loc = torch.zeros(3, 1, 1, requires_grad=True)
+    answer = build(model).aggregator.posterior(
+        loc, scale, torch.tensor([False, False, True])[:, None]
+    )
+    return torch.autograd.grad(answer.loc.sum(), loc)[0][2].item()
+
+
+def widened(model, scale):
+    """By what factor the third expert changes the scale of the full set."""
+    pool = build(model).aggregator.posterior
+    without = torch.tensor([True, True, False])[:, None]
+    three, two = pool(torch.zeros_like(scale), scale), pool(torch.zeros_like(scale), scale, without)
+    return (three.scale / two.scale).item()
+
+
+wide_third = torch.tensor([0.5, 0.5, 50.0])[:, None, None]
+precision = 50.0**-2
+for model in atlas.GRID["product with prior"]:
+    assert abs(heard(model, wide_third) - precision / (1 + precision)) < 1e-6
+    assert abs(widened(model, wide_third) - 1) < 1e-3
+for model in ("mopoe", "log-pool", "mixture-of-log-pools", "wb-vae", "mwb-vae"):
+    assert heard(model, wide_third) == 1
+for model in ("log-pool", "wb-vae"):
+    assert widened(model, wide_third) > 1.2
+
+# %% [markdown]
+# That such experts *stay* silent we have not shown: these runs are short, and what longer ones do we have not measured.
+
+# %% [markdown]
 # ## Does the Wasserstein geometry help, or the lack of sharpening?
 #
 # A Wasserstein barycenter and a log-pool have the same mean and the same variance wherever the experts are equally sure, and neither gets sharper with the number of experts, {eq}`eq-w2-barycenter` and {eq}`eq-log-pool`.
@@ -206,15 +275,12 @@ rows = [
     "| cell | probe accuracy from the coarse modality | from the best other | records |",
     "|---|---|---|---|",
 ]
+place = list(wide.modalities).index(COARSE)
 for model, run in uneven.items():
-    probe, subsets = by_seed(run, "probe").mean(0), by_seed(run, "subsets")[0]
-    single = {
-        int(subsets[k].argmax()): probe[k] for k in range(len(subsets)) if subsets[k].sum() == 1
-    }
-    place = list(wide.modalities).index(COARSE)
-    others = max(value for m, value in single.items() if m != place)
+    probe = atlas.probe_alone(run).mean(0)
+    others = np.delete(probe, place).max()
     rows.append(
-        f"| {names[model]} | {single[place]:.2f} | {others:.2f} | {len(run.record.seeds)} seeds, {run.freshness.state} |"
+        f"| {names[model]} | {probe[place]:.2f} | {others:.2f} | {len(run.record.seeds)} seeds, {run.freshness.state} |"
     )
 Markdown("\n".join(rows) if uneven else "*No record yet.*")
 

@@ -32,6 +32,7 @@ from myst_nb import glue
 
 from multielbo import gaussians, plots
 from multielbo.barycenters import log_pool, product
+from multielbo.dynamic_prior import dynamic_prior, geometric_jensen_shannon, mmjsd_elbo
 from multielbo.mixtures import Posteriors, jensen_shannon, kl_of_mixture, mean_kl
 from multielbo.models.mmvae import mmvae
 from multielbo.models.registry import build
@@ -642,10 +643,167 @@ torch.testing.assert_close(masses[5], torch.ones(256))
 assert (masses[6] > 1).all()
 
 # %% [markdown]
+# ## A prior that moves with the experts, and mmJSD
+#
 # The predecessor of MoPoE, **mmJSD** {cite:p}`sutter2020`, uses an abstract mean in another place: in the rate.
-# A **dynamic prior** $p_f$ is the mean of the experts *and* of the prior, with weights $\pi_0,\dots,\pi_M$, and the rate is $\pi_0\KL{p}{p_f}+\sum_k\pi_k\KL{q_k}{p_f}$.
-# With the arithmetic mean that is the Jensen–Shannon divergence of all $M+1$, {eq}`eq-jsd`; with the geometric mean it has a closed form for Gaussians, which is what the released code computes.
-# An {ref}`exercise <ex-dynamic-prior>` asks what becomes of the bound.
+# A **dynamic prior** is the mean of the prior $q_0=p$ *and* of the experts, with positive weights $\pi_0,\dots,\pi_M$ that sum to one.
+# The released code takes the geometric one,
+#
+# $$
+# p_f(z) = \frac1{Z_\pi}\,p(z)^{\pi_0}\prod_{m=1}^{M}q_m(z)^{\pi_m} ,
+# \qquad Z_\pi=\int p(z)^{\pi_0}\prod_{m=1}^{M}q_m(z)^{\pi_m}\,\mathrm dz ,
+# $$ (eq-dynamic-prior)
+#
+# which is Gaussian, and charges every density of the mean, the prior among them, with its divergence from it:
+#
+# $$
+# R_\pi = \pi_0\KL p{p_f}+\sum_{m=1}^{M}\pi_m\KL{q_m}{p_f} .
+# $$ (eq-mmjsd-rate)
+#
+# With the arithmetic mean in the place of $p_f$ this would be the Jensen–Shannon divergence of all $M+1$, {eq}`eq-jsd`, which has no closed form.
+# The reconstruction is that of the mixture of the experts, without the prior:
+#
+# $$
+# \mathcal L^{\mathrm{mmJSD}}(x)=\sum_{m=1}^{M}\frac{\pi_m}{1-\pi_0}\,\E_{q_m}\log p(x\mid z)-R_\pi .
+# $$ (eq-mmjsd)
+
+# %% tags=["remove-input"]
+show(dynamic_prior, geometric_jensen_shannon, mmjsd_elbo)
+
+# %% [markdown]
+# ::::{prf:lemma} The rate of mmJSD
+# :label: lem-mmjsd-rate
+#
+# With $q_0=p$ and $\bar q_\pi=\sum_{k=0}^M\pi_kq_k$,
+#
+# $$
+# R_\pi=\sum_{j<k}\pi_j\pi_k\big[\KL{q_j}{q_k}+\KL{q_k}{q_j}\big]+\log Z_\pi
+# =\mathrm{JSD}_\pi(q_0,\dots,q_M)+\KL{\bar q_\pi}{p_f} ,
+# $$
+#
+# and $\log Z_\pi\le0$.
+# ::::
+#
+# :::{prf:proof}
+# $\log p_f=\sum_j\pi_j\log q_j-\log Z_\pi$, so $\KL{q_k}{p_f}=\sum_j\pi_j\KL{q_k}{q_j}+\log Z_\pi$; weight by $\pi_k$ and sum.
+# The second form is {prf:ref}`lem-compensation` with $p_f$ for the prior, and the sign of $\log Z_\pi$ is {prf:ref}`lem-power-means`.
+# :::
+#
+# So the static rate of {eq}`eq-mean-kl` is traded for all pairs of divergences, in *both* directions.
+# One of them is new: $\KL p{q_m}$ asks each expert to leave room for the whole prior, and for an expert of standard deviation $\sigma$ it grows like $\sigma^{-2}$, where the usual rate grows like $-\log\sigma$.
+#
+# ::::{prf:lemma} What mmJSD bounds
+# :label: lem-mmjsd
+#
+# If the prior is also a component of the mixture that explains, $\E_{\bar q_\pi}\log p(x\mid z)-R_\pi$ is at most the evidence of the model whose prior is $p_f$,
+#
+# $$
+# \E_{\bar q_\pi}\log p(x\mid z)-R_\pi\;\le\;\log\int p_f(z)\,p(x\mid z)\,\mathrm dz ,
+# $$
+#
+# and misses it by $\mathrm{JSD}_\pi+\KL{\bar q_\pi}{p_f(z\mid x)}$, with $p_f(z\mid x)\propto p_f(z)\,p(x\mid z)$.
+# On the evidence of the model itself, {eq}`eq-mmjsd` is a bound only where $R_\pi\ge\KL{\bar q}p-\KL{\bar q}{p(z\mid x)}$, with $\bar q$ the mixture of the experts alone.
+# ::::
+#
+# :::{prf:proof}
+# By {prf:ref}`lem-mmjsd-rate` the left side is $\E_{\bar q_\pi}\log p(x\mid z)-\KL{\bar q_\pi}{p_f}-\mathrm{JSD}_\pi$, an ELBO with the prior $p_f$ less a divergence, and {prf:ref}`lem-elbo-gap` gives what is missing.
+# The reconstruction of $\bar q$ is $\log p(x)+\KL{\bar q}p-\KL{\bar q}{p(z\mid x)}$, by the same lemma; subtract $R_\pi$.
+# :::
+#
+# For one $x$ the dynamic prior is as good a prior as any; but it depends on $x$, so there is no model that has all of them, and $\log\int p_f(z)\,p(x\mid z)\,\mathrm dz$ is no log-density of $x$.
+# The paper's abstract says that the objective optimises an ELBO; the lemma is what we can prove of that, its own proof was not at hand.
+#
+# **Check.** Rate, closed form of the pairs and mass by quadrature; the bound under the dynamic prior, and what it misses.
+# The wrong twin takes the divergences the other way round, and finds $-\log Z_\pi$.
+
+# %%
+f_loc, f_scale = dynamic_prior(q)
+log_f = gaussians.log_density(z, f_loc, f_scale)  # (grid, example)
+log_all = torch.cat([gaussians.log_prior(z)[:, None], log_experts], 1)  # the prior first
+log_mass = integrate(log_all.mean(1).exp()).log()
+rate = geometric_jensen_shannon(q)
+
+torch.testing.assert_close(log_f, log_all.mean(1) - log_mass)
+charged = integrate(log_all.exp() * (log_all - log_f[:, None])).mean(0)
+torch.testing.assert_close(rate, charged)
+pairs = [integrate(log_all.exp() * (log_all - log_all[:, [j]])).mean(0) for j in range(4)]
+torch.testing.assert_close(rate, sum(pairs) / 4 + log_mass)
+turned = integrate(log_f.exp()[:, None] * (log_f[:, None] - log_all)).mean(0)
+torch.testing.assert_close(turned, -log_mass)
+assert (rate - turned).abs().mean() > 0.01
+
+log_score = log_joint - gaussians.log_prior(z)  # log p(x | z)
+log_mixed = log_all.logsumexp(1) - math.log(4)
+spread = integrate(log_all.exp() * (log_all - log_mixed[:, None])).mean(0)
+torch.testing.assert_close(rate, spread + integrate(log_mixed.exp() * (log_mixed - log_f)))
+with_prior = integrate(log_mixed.exp() * log_score) - rate
+under_f = integrate((log_f + log_score).exp()).log()
+missed = integrate(log_mixed.exp() * (log_mixed - log_f - log_score + under_f))
+torch.testing.assert_close(under_f - with_prior, spread + missed)
+assert (with_prior < under_f).all()
+
+drawn_rate = mmjsd_elbo(q_one, score, generator)
+direct = integrate(log_q.exp() * log_score)[divided] - rate[divided]
+estimate = drawn_rate.elbo()
+assert abs(estimate.mean() - direct) < 4 * estimate.std() / samples**0.5
+
+# %% [markdown]
+# On which side of the evidence is {eq}`eq-mmjsd`?
+# We let all three experts be the exact posterior of one latent and vary how much the data say about it.
+# Every number is an expectation in closed form: the reconstruction is $\log p(x)+\KL{p(z\mid x)}p$, so the objective exceeds the evidence by the information in $x$ less $R_\pi$.
+
+# %%
+width = torch.linspace(0.12, 0.98, 44)  # of the exact posterior
+information = -width.log()  # of x about z, in nats: the expected divergence from the prior
+precision = width**-2
+f_precision = 0.25 + 0.75 * precision
+f_slope = 0.75 * precision / f_precision  # of the dynamic prior's mean in that of the posterior
+told = 1 - width**2  # variance of the posterior's mean over data
+of_prior = 0.5 * (f_precision * (1 + f_slope**2 * told) - 1 - f_precision.log())
+shift = (1 - f_slope) ** 2 * told
+of_expert = 0.5 * (f_precision * (width**2 + shift) - 1 - (f_precision * width**2).log())
+expected_rate = 0.25 * of_prior + 0.75 * of_expert
+excess = information - expected_rate
+
+at = 20  # one width, by sampling
+means = told[at].sqrt() * torch.randn(samples, generator=generator)
+same = mixture(means.expand(3, -1)[..., None], width[at].expand(3, samples, 1))
+found = geometric_jensen_shannon(same)
+assert abs(found.mean() - expected_rate[at]) < 4 * found.std() / samples**0.5
+assert excess[-10] > 0.1, "above the evidence"
+assert excess[0] < -5, "and far below it"
+
+# %% tags=["remove-input"] mystnb={"image": {"alt": "Nats by which the objective of mmJSD exceeds the evidence at exact posteriors, against their standard deviation: strongly negative for sharp posteriors, it crosses zero and is positive, at most about a third of a nat, for wide ones; the ELBO is the zero line."}}
+fig, ax = plt.subplots()
+ax.axhline(0, color="C0")
+ax.plot(width, excess, color="C1")
+ax.set(
+    xlabel="standard deviation of the exact posterior",
+    ylabel="objective minus $\\log p(x)$, in nats",
+    ylim=(-2.2, 0.6),
+    title="mmJSD pays wide posteriors and charges sharp ones",
+)
+plots.label_ends(ax, {"ELBO": (0.98, 0.0, "C0"), "mmJSD": (0.98, float(excess[-1]), "C1")})
+plt.show()
+
+# %% tags=["remove-cell"]
+glue("mmjsd_excess", f"{excess.max():.2f}", display=False)
+glue("mmjsd_crossing", f"{width[(excess > 0).int().argmax()]:.2f}", display=False)
+glue("mmjsd_sharp", f"{-excess[0]:.0f}", display=False)
+glue("mmjsd_told", f"{information[0]:.1f}", display=False)
+
+# %% [markdown]
+# At exact posteriors the objective is above the evidence for widths beyond {glue:text}`mmjsd_crossing`, by up to {glue:text}`mmjsd_excess` nats a dimension, and {glue:text}`mmjsd_sharp` nats below it at the left end, where the data say {glue:text}`mmjsd_told` nats.
+# So it holds posteriors back from becoming sharp, and an {ref}`exercise <ex-dynamic-prior>` asks what the arithmetic mean would do.
+#
+# | mmJSD | paper {cite:p}`sutter2020` | released code | its later copy in MoPoE's code | here |
+# |---|---|---|---|---|
+# | dynamic prior | not known to us | geometric mean | the same | {eq}`eq-dynamic-prior` |
+# | weights $\pi$ | not known to us | equal by default | equal | equal over prior and experts that are there; `prior_weight` for others |
+# | samples | not known to us | one per example, from the experts alone | one, from experts *and* prior | one, from the experts alone |
+# | $\beta$ | not known to us | 5 on MNIST-SVHN-Text by default | not known to us | argument |
+# | a subset is answered by | not known to us | the mixture of its experts | the same | the same |
+# | private latents | not known to us | optional | optional | none |
 
 # %% [markdown]
 # ## When a modality is missing
@@ -745,7 +903,7 @@ assert (gap(mixture(four_loc, four_scale)) - gap(q)).mean() > 0.1
 # %% [markdown]
 # ::::{exercise}
 # :label: ex-dynamic-prior
-# Let every expert be the exact posterior, and let the rate be the Jensen–Shannon divergence of the experts and the prior, with equal weights $\frac1{M+1}$.
+# Let every expert be the exact posterior, and let the rate of mmJSD be the Jensen–Shannon divergence of the experts and the prior, with equal weights $\frac1{M+1}$: the arithmetic mean for a dynamic prior.
 # Is the reconstruction less this rate a bound on $\log p(x)$?
 # ::::
 #

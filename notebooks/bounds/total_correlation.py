@@ -37,6 +37,7 @@ from multielbo import gaussians, plots, total_correlation
 from multielbo import oracle_bounds as bounds
 from multielbo import oracle_encoders as encoders
 from multielbo.mixtures import Posteriors
+from multielbo.models.mvtcae import mvtcae, mvtcae_of_observed
 from multielbo.oracle import LinearGaussian
 from multielbo.oracle_bounds import LinearEncoder
 from multielbo.oracle_imputation import priced_loading, private_loading
@@ -508,6 +509,49 @@ nothing_shared = total_correlation.mvtcae_elbo(
 torch.testing.assert_close(nothing_shared.rate[:1], gaussians.kl_to_prior(*q))
 
 # %% [markdown]
+# ## When a modality is missing
+#
+# As a model that is trained, MVTCAE takes the product of the experts for $q$ and the experts themselves for the $q_m$, all from one aggregation.
+# An example that lacks modalities has the objective of a model that never had them: what is missing leaves the product and the sum, and $M$ in {eq}`eq-mvtcae` counts what is there.
+# Of a single modality that is $1-\alpha$ times its ELBO, since nothing is to be had between modalities.
+
+# %% tags=["remove-input"]
+show(mvtcae, mvtcae_of_observed)
+
+# %% [markdown]
+# **Check.** One modality hidden behind NaN, against the objective of the other two; alone, against its ELBO.
+# The wrong twin keeps $M=3$.
+
+# %%
+tuples = oracle.sample(50, generator)
+found = [oracle.posterior(tuples, [m]) for m in names]
+loc = torch.stack([mean for mean, _ in found])
+scale = torch.stack([c.diagonal().sqrt().expand(50, -1) for _, c in found])
+score, model = oracle.log_likelihood(tuples), mvtcae(5 / 6)
+
+
+def of_those(seen):
+    """The model's bound with the others missing, and that of a model of those modalities alone."""
+    mask = torch.tensor(seen)[:, None].expand(3, 50)
+    hidden = torch.where(mask[..., None], loc, torch.nan)
+    there = mask[:, 0]
+    cases = [
+        (model.aggregator(hidden, scale, mask), lambda z: torch.where(mask, score(z), 0)),
+        (model.aggregator(loc[there], scale[there]), lambda z: score(z)[there]),
+    ]
+    return [model.objective(q, s, torch.Generator().manual_seed(2)).elbo() for q, s in cases]
+
+
+torch.testing.assert_close(*of_those([True, False, True]))
+ours, alone = of_those([False, True, False])
+torch.testing.assert_close(ours, alone)
+z = gaussians.sample(loc[1], scale[1], torch.Generator().manual_seed(2))
+own_elbo = score(z)[1] - gaussians.kl_to_prior(loc[1], scale[1])
+torch.testing.assert_close(ours, (1 - 5 / 6) * own_elbo)
+kept = (1 - 5 / 18) * score(z)[1] - (1 - 5 / 6) * gaussians.kl_to_prior(loc[1], scale[1])
+assert ((ours - kept).abs() > 1).all()
+
+# %% [markdown]
 # ## Paper, released code, here
 #
 # | | paper | released code | MultiVae 1.0.3 | here |
@@ -515,7 +559,7 @@ torch.testing.assert_close(nothing_shared.rate[:1], gaussians.kl_to_prior(*q))
 # | **MVTCAE's weights** | not known to us | {eq}`eq-mvtcae`, $\beta$ before both divergences | the same | the same |
 # | **$\alpha$, $\beta$ on PolyMNIST** | not known to us | $\frac56$, 2.5 | arguments | arguments |
 # | **joint posterior** | not known to us | product without prior | the same | an argument: any `Posteriors` |
-# | **missing modalities** | not known to us | not known to us | leave product and sum, the weights stay | the caller gives what is there |
+# | **missing modalities** | not known to us | not known to us | leave product and sum, the weights stay | leave product and sum; the model counts $M$ over what an example has |
 #
 # Of {cite:t}`hwang2021` we had neither text nor appendix; the derivation above reconstructs the weights of its released code.
 # That the truth is the maximiser, the four divergences, the failure at $\alpha=1$ and the prices are derived here.

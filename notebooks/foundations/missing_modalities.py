@@ -193,9 +193,11 @@ assert (poisoned_loc * observed[..., None]).isnan().any(), "a mask as a factor l
 # | MoPoE {cite:p}`sutter2021` | mixture of products | component-averaged ELBO | {doc}`/chapters/aggregation/mopoe` |
 # | WB-VAE {cite:p}`qiu2025` | 2-Wasserstein barycenter | joint ELBO | {doc}`/chapters/aggregation/wb_vae` |
 # | MWB-VAE {cite:p}`qiu2025` | mixture of such barycenters | component-averaged ELBO | {doc}`/chapters/aggregation/wb_vae` |
+# | MVTCAE {cite:p}`hwang2021` | product of experts, and the experts | joint ELBO with conditional bottlenecks | {doc}`/chapters/bounds/total_correlation` |
+# | mmJSD {cite:p}`sutter2020` | mixture of experts | reconstruction less a divergence to a dynamic prior | {doc}`/chapters/aggregation/mixture_of_experts` |
 # | log-pool (a control) | geometric mean, or a mixture of them | as the two above | {doc}`/chapters/aggregation/kl_barycenters` |
 #
-# The chapters take the rows one by one, and {doc}`/chapters/reproductions/polydigits` trains them all side by side.
+# The chapters take the rows one by one, and {doc}`/chapters/reproductions/polydigits` trains most of them side by side.
 
 # %% [markdown]
 # ## Exercises

@@ -57,6 +57,8 @@ _LINES = {
         ("written-spoken-drawn", (*_COMPARED, *_BARYCENTERS), ()),
         ("polymnist", ("jnf", "jnf-dcca"), ()),
         ("polydigits", ("mopoe", "jnf"), ()),
+        # What JNF is compared with.
+        ("polymnist", ("mvtcae", "jmvae", "mmjsd", "mmvae-plus"), ()),
         # What is left of the atlas.
         ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
         ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),
@@ -71,6 +73,7 @@ _LINES = {
         ("celeba", _COMPARED, ()),
         ("mhd", _COMPARED, ()),
         ("translated-polymnist", _COMPARED, ()),
+        ("polymnist", ("mvtcae", "jmvae", "mmjsd", "mmvae-plus"), ()),
     ],
 }
 CATALOGUE = tuple(

@@ -46,6 +46,7 @@ _EVALUATION = {"quick": 0.1, "laptop": 2.0, "full": 1.5}
 # A model in stages trains more than once, and a chain answers each of its subsets: guesses, for no
 # such run has ended yet.
 _STAGES, _CHAINS = 2.0, 5.0
+_PLAIN = ("jmvae", "mmvae-plus")  # recipes of one stage, whose subsets need no chain
 
 
 def cost(experiment: Experiment) -> Cost:
@@ -53,7 +54,7 @@ def cost(experiment: Experiment) -> Cost:
     work = _WORK.get(experiment.setup, _OTHERS)
     each = work.gpu if experiment.profile == "full" else work.cpu
     found = Cost(_tuples(experiment) * each / 60, _EVALUATION[experiment.profile])
-    if experiment.model in STAGED:
+    if experiment.model in STAGED and experiment.model not in _PLAIN:
         return Cost(found.training * _STAGES, found.evaluation * _CHAINS)
     return found
 

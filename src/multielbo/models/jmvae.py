@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["JMVAE", "TelboFit"]
+__all__ = ["JMVAE", "ProductAnswers", "TelboFit", "jmvae", "jmvae_stages", "recipe"]
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
+from multielbo import barycenters
 from multielbo.gaussians import kl, kl_to_prior, sample
 from multielbo.inputs import Batch, Observed
 from multielbo.joint import JointVAE
-from multielbo.joint_first import JointFirst
+from multielbo.joint_first import JointFirst, SubsetAnswers
+from multielbo.models.jnf import HIDDEN, joint_vae
+from multielbo.models.recipe import Recipe
+from multielbo.networks import seeded
 from multielbo.objectives import Bound
+from multielbo.setups.setup import Setup
+from multielbo.stages import Stage
+from multielbo.subset_posteriors import prior_exponent
+from multielbo.train_config import TrainConfig
 from multielbo.unimodal import UnimodalPosteriors
+
+if TYPE_CHECKING:
+    from multielbo.data.multimodal import MultimodalData
 
 
 class JMVAE(JointFirst):
@@ -35,6 +50,7 @@ class JMVAE(JointFirst):
             raise ValueError("JMVAE: its posteriors are Gaussians; leave the flows out")
         super().__init__(joint, posteriors)
         self.alpha = alpha
+        self.aggregator = ProductAnswers(posteriors)
 
     def bound(
         self, batch: Batch, observed: Observed = None, generator: Generator | None = None
@@ -58,6 +74,27 @@ class JMVAE(JointFirst):
         return Bound(reconstruction, kl_to_prior(loc, scale) + self.alpha * sum(missed))
 
     forward = bound
+
+
+class ProductAnswers(SubsetAnswers):
+    """The subset posteriors of `SubsetAnswers` for Gaussians, which exist for every subset.
+
+    Nothing in JMVAE's training keeps q(z | x_m) from being wider than the prior in a dimension of
+    which x_m knows nothing, and then the product with exponent 1 - |S| can have no integral. So the
+    prior is divided out |S| - 1 times, or as often as leaves the precision of one prior. For exact
+    posteriors, which are sharper than that, the two are the same.
+    """
+
+    def _answer(self, members: list[int], loc: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        most = -prior_exponent(len(members))  # refuses a subset without members
+        dim = self.posteriors.latent_dim
+        if len(members) == len(loc):
+            return loc[0, :, dim:], scale[0, :, dim:]
+        loc, scale = loc[members, :, :dim], scale[members, :, :dim]
+        divided = (scale.square().reciprocal().sum(0) - 1).clamp(0, most)
+        whole = torch.ones(1, len(members), dtype=loc.dtype, device=loc.device)
+        pooled = barycenters.product(loc, scale, whole, prior_exponent=-divided)
+        return pooled[0][0], pooled[1][0]
 
 
 class TelboFit(torch.nn.Module):
@@ -103,3 +140,54 @@ class TelboFit(torch.nn.Module):
         return Bound(torch.stack(scores), sum(rates))
 
     forward = bound
+
+
+def jmvae(
+    setup: Setup,
+    latent_dim: int,
+    *,
+    seed: int,
+    beta: float = 1.0,
+    hidden: Sequence[int] = HIDDEN,
+    alpha: float = 0.1,
+) -> JMVAE:
+    """JMVAE before it is trained, with the networks of `multielbo.models.jnf.jnf` and no flows.
+
+    Args:
+        setup: Networks, likelihoods and weights.
+        latent_dim: D.
+        seed: Source of the first weights.
+        beta: Weight of all divergences in training.
+        hidden: Widths of the joint encoder's layers between the heads and the posterior.
+        alpha: Weight of the unimodal divergences, relative to that of the joint one.
+    """
+    joint = joint_vae(setup, latent_dim, seed=seed, beta=beta, hidden=hidden)
+    with seeded(seed + 1):  # other first weights than those of the heads
+        encoders = {name: part.encoder(latent_dim) for name, part in setup.modalities.items()}
+        return JMVAE(joint, UnimodalPosteriors(encoders), alpha)
+
+
+def jmvae_stages(
+    model: JMVAE,
+    train: MultimodalData,
+    configs: Mapping[str, TrainConfig],
+    held_out: MultimodalData | None = None,
+) -> list[Stage]:
+    """The one stage, `"joint"`, in which everything is trained together.
+
+    Args:
+        model: What is trained.
+        train: Training examples.
+        configs: Its settings, by name.
+        held_out: Examples that choose the best epoch, or None for the last one.
+    """
+    return [Stage("joint", lambda: (model, train, held_out), configs["joint"])]
+
+
+def recipe() -> Recipe:
+    """JMVAE as our experiments train it: one stage, as in MultiVae, whose alpha of 0.1 it has.
+
+    The unimodal posteriors are not fitted again afterwards, and no weight is warmed up. The joint
+    encoder is as in `multielbo.models.jnf.recipe`. What the paper sets is not known to us.
+    """
+    return Recipe(partial(jmvae, hidden=()), jmvae_stages, {"joint": 1.0})

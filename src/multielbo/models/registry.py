@@ -15,10 +15,12 @@ from multielbo.models.atlas import (
 )
 from multielbo.models.hellinger import hellinger, hellinger_exact, mixture_of_hellinger
 from multielbo.models.logpool import log_pool, mixture_of_log_pools
+from multielbo.models.mmjsd import mmjsd
 from multielbo.models.mmvae import mmvae, mmvae_averaged
 from multielbo.models.model import Model
 from multielbo.models.mopoe import mopoe, powerset
 from multielbo.models.mvae import mvae
+from multielbo.models.mvtcae import mvtcae
 from multielbo.models.wbvae import mwb_vae, wb_vae
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ MODELS = {
     "hellinger": hellinger,
     "mixture-of-hellinger": mixture_of_hellinger,
     "hellinger-exact": hellinger_exact,
+    "mvtcae": mvtcae,
+    "mmjsd": mmjsd,
 }
 # Trained for the atlas alone.
 CELLS = {
@@ -45,9 +49,12 @@ CELLS = {
     "log-pool-subsampled": subsampled_log_pool,
     "wb-vae-subsampled": subsampled_wasserstein,
 }
-# Not an aggregator and an objective, but a recipe of stages. The module that states it is imported
-# when it is asked for: its flows come from a package that the other models do without.
+# Not an aggregator and an objective, but a recipe of stages, which may be one. The module that
+# states it is imported when it is asked for: its flows come from a package that the other models do
+# without.
 STAGED = {
+    "jmvae": "multielbo.models.jmvae",
+    "mmvae-plus": "multielbo.models.mmvae_plus",
     "jnf": "multielbo.models.jnf",
     "jnf-dcca": "multielbo.models.jnf_dcca",
     "jnf-contrastive": "multielbo.models.jnf_contrastive",

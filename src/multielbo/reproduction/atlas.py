@@ -11,9 +11,11 @@ __all__ = [
     "cells",
     "comparison",
     "heat_maps",
+    "probe_alone",
     "recorded_cells",
     "said",
     "seeds_of",
+    "silent",
     "verdict",
     "verdicts",
 ]
@@ -31,6 +33,7 @@ from multielbo.plots import INK, MUTED
 from multielbo.reproduction.figures import frame
 from multielbo.reproduction.request import Request
 from multielbo.reproduction.runs import runs
+from multielbo.reproduction.values import by_seed
 from multielbo.scoreboard.contrasts import Contrast, contrast, greater
 from multielbo.scoreboard.markdown import grid, printed
 from multielbo.scoreboard.runs import Run
@@ -117,6 +120,30 @@ def seeds_of(found: Mapping[str, Run]) -> dict[str, list[dict[str, Any]]]:
         ]
         for model, run in found.items()
     }
+
+
+def probe_alone(run: Run) -> NDArray[np.float64]:
+    """Probe accuracy from each modality by itself, `(S, M)`, of every seed.
+
+    Args:
+        run: A record with the arrays `probe` and `subsets`.
+    """
+    probe, members = by_seed(run, "probe"), by_seed(run, "subsets")[0]
+    alone = members.sum(1) == 1
+    return probe[:, alone][:, members[alone].argmax(1).argsort()]
+
+
+def silent(run: Run, chance: float) -> NDArray[np.int64]:
+    """Of how many modalities the own posterior tells next to nothing of the class, `(S,)`.
+
+    The mark is half as much again as chance. A silent expert scores chance, up to the error of the
+    probe, which is a hundredth; experts that speak score well above.
+
+    Args:
+        run: As for `probe_alone`.
+        chance: Accuracy of a guess.
+    """
+    return (probe_alone(run) < 1.5 * chance).sum(1)
 
 
 def said(found: Mapping[str, Run]) -> str:
