@@ -138,6 +138,63 @@ def test_the_geometry_of_a_mixture_matters_and_is_a_trade(polymnist, first, seco
     assert atlas.verdicts(polymnist, first, second) == expected
 
 
+ONE, MOST, PRIOR, _, ALL, LEVEL = (quantity.label for quantity in atlas.QUANTITIES)
+STEPS = {  # what is decided alike in both rows
+    ("sub-sampled", "joint"): {ONE: "higher", MOST: "higher"},
+    ("mixture", "joint"): {ONE: "higher", MOST: "higher", LEVEL: "lower"},
+    ("mixture", "sub-sampled"): {ONE: "higher", PRIOR: "higher", ALL: "lower", LEVEL: "lower"},
+}
+
+
+@pytest.mark.parametrize("pool", ["log-pool", "Wasserstein"])
+@pytest.mark.parametrize(("later", "earlier"), STEPS)
+def test_from_joint_to_mixture_coherence_is_bought_with_likelihood(polymnist, pool, later, earlier):
+    models = dict(zip(atlas.OBJECTIVES, atlas.GRID[pool], strict=True))
+    found = atlas.verdicts(polymnist, models[later], models[earlier])
+    expected = STEPS[later, earlier]
+    assert {label: found[label] for label in expected} == expected
+
+
+def test_the_last_step_of_the_barycenter_is_undecided_from_all_but_one_alone(polymnist):
+    for pool, expected in {"log-pool": "higher", "Wasserstein": "undecided"}.items():
+        _, sampled, mixture = atlas.GRID[pool]
+        assert atlas.verdicts(polymnist, mixture, sampled)[MOST] == expected
+
+
+def test_coherence_moves_more_with_the_objective_than_with_the_geometry(polymnist):
+    for quantity in atlas.QUANTITIES[:2]:
+        level = np.array(
+            [
+                [quantity.of(polymnist[model]).mean() for model in atlas.GRID[pool]]
+                for pool in ("log-pool", "Wasserstein")
+            ]
+        )
+        assert (level[:, 2] - level[:, 0]).min() > (level[1] - level[0]).max()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "decided"),
+    [
+        ("wb-vae", "log-pool", {ONE: "higher", MOST: "higher", LEVEL: "undecided"}),
+        (
+            "wb-vae-subsampled",
+            "log-pool-subsampled",
+            {ONE: "higher", MOST: "higher", PRIOR: "higher", LEVEL: "lower"},
+        ),
+    ],
+)
+def test_barycenters_are_more_coherent_than_log_pools_under_the_other_objectives(
+    polymnist, first, second, decided
+):
+    found = atlas.verdicts(polymnist, first, second)
+    assert {label: found[label] for label in decided} == decided
+
+
+def test_a_prior_expert_makes_mopoe_less_coherent(polymnist):
+    found = atlas.verdicts(polymnist, "mopoe-with-prior", "mopoe")
+    assert (found[MOST], found[PRIOR]) == ("lower", "lower")
+
+
 def test_only_a_product_with_the_prior_lets_experts_fall_silent(root):
     found = atlas.recorded_cells("polymnist", root / "book" / "results")
     silent = {model for model, run in found.items() if atlas.silent(run, chance=0.1).any()}
