@@ -101,9 +101,8 @@ def test_private_factors_collapse_under_the_mixture_objective_and_not_under_the_
     assert (shared.mean(1) > 4 * lost.mean(1)).all()
 
 
-def test_of_trained_pairs_of_modalities_one_seed_keeps_of_every_factor_what_theory_says():
-    """And that the others lose of the shared factor, as the page says."""
-    _, arrays = recorded(linear_collapse.NAME)
+def off_theory(arrays):
+    """Of shared and of private factors: kept minus expected, `(noises * learners, seeds)`."""
     off = {"shared": [], "private": []}
     for i, variance in enumerate(arrays["noise"]):
         truth, x = linear_collapse.simulated(variance)
@@ -113,15 +112,24 @@ def test_of_trained_pairs_of_modalities_one_seed_keeps_of_every_factor_what_theo
             expected = captured(optimum, truth)
             for kind, value in (("shared", expected[0]), ("private", expected[1:].mean())):
                 off[kind].append(arrays[f"{kind} {name}"][i] - float(value))
+    return np.array(off["shared"]), np.array(off["private"])
+
+
+def test_trained_pairs_of_modalities_keep_of_every_factor_what_theory_says_but_for_one_model():
+    _, arrays = recorded(linear_collapse.LONG)
+    worst = np.abs(off_theory(arrays)).max(0)  # of every model, in both panels
+    assert (worst < 0.03).sum() == worst.size - 1
+    for i in range(len(arrays["noise"])):
         kept = [arrays[f"private {name}"][i] for name in linear_collapse.LEARNERS]
         assert (kept[0] > kept[1]).all()
         assert (kept[1] > kept[2]).all(), "more is lost where a modality is seen more rarely"
-    shared, private = np.array(off["shared"]), np.array(off["private"])
-    worst = np.abs(np.concatenate([shared, private])).max(0)  # of every seed, in all panels
-    near = worst < 0.04
-    assert near.sum() == 1
-    assert (worst[~near] > 0.2).all()
-    assert (shared[:, ~near] < 0).all()
+
+
+def test_after_a_quarter_of_the_epochs_most_models_have_lost_of_the_shared_factor():
+    shared, private = off_theory(recorded(linear_collapse.SHORT)[1])
+    off = np.maximum(np.abs(shared), np.abs(private)) > 0.03
+    assert off.mean() > 0.7
+    assert (shared[off] < 0).all()
 
 
 @pytest.mark.equation("eq-latent-worth")
