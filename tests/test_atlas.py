@@ -11,6 +11,7 @@ from multielbo.experiments.catalogue import wanted
 from multielbo.models.registry import CELLS, STAGED, build
 from multielbo.objectives import joint_elbo, mixture_elbo, stratified_elbo, subsampled_elbo
 from multielbo.reproduction import atlas
+from multielbo.scoreboard.contrasts import contrast
 
 COHERENCE, JOINT = atlas.QUANTITIES[0], atlas.QUANTITIES[2]
 
@@ -207,6 +208,40 @@ def test_where_more_experts_are_silent_the_likelihood_is_lower_by_hundreds_of_na
         silent = atlas.silent(found[model], chance=0.1)
         level = atlas.QUANTITIES[-1].of(atlas.seeds_of(found)[model])
         assert level[silent == silent.max()].max() < level[silent == silent.min()].min() - 200
+
+
+def test_what_a_second_modality_adds_is_read_from_the_rows_of_both_subsets():
+    members = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1], [1, 0, 0]], bool)
+    arrays = {"subsets_seed0": members, "subsets_seed1": members}
+    arrays |= {
+        "probe_seed0": np.array([0.6, 0.5, 0.7, 0.9]),
+        "probe_seed1": np.array([0.8, 0.1, 0.2, 0.3]),
+    }
+    run = SimpleNamespace(record=SimpleNamespace(seeds=[0, 1]), arrays=arrays)
+    np.testing.assert_allclose(atlas.gain(run, 1, 0), [0.1, 0.7])
+    np.testing.assert_allclose(atlas.gain(run, 0, 1), [-0.3, 0.5])
+    np.testing.assert_allclose(atlas.gain(run, 0, 2), [-0.2, -0.1])
+
+
+@pytest.mark.parametrize(
+    ("barycenter", "log_pool", "expected"),
+    [
+        ("wb-vae", "log-pool", "higher"),
+        ("wb-vae-subsampled", "log-pool-subsampled", "undecided"),
+        ("mwb-vae", "mixture-of-log-pools", "undecided"),
+    ],
+)
+def test_the_least_informative_modality_harms_a_barycenter_no_more_than_a_log_pool(
+    root, barycenter, log_pool, expected
+):
+    found = atlas.recorded_cells("polymnist", root / "book" / "results")
+    heard = [run for run in found.values() if not atlas.silent(run, chance=0.1).any()]
+    own = np.mean([atlas.probe_alone(run).mean(0) for run in heard], 0)
+    pair = own.argmax(), own.argmin()
+    added = [atlas.gain(found[model], *pair) for model in (barycenter, log_pool)]
+    assert atlas.verdict(contrast([added[0], -added[1]])) == expected
+    loses = [atlas.verdict(contrast([one])) for one in added]
+    assert loses == (["lower", "lower"] if expected == "higher" else ["undecided"] * 2)
 
 
 def test_a_modality_is_silent_if_its_own_probe_is_at_chance():

@@ -10,6 +10,7 @@ __all__ = [
     "against",
     "cells",
     "comparison",
+    "gain",
     "heat_maps",
     "probe_alone",
     "recorded_cells",
@@ -131,6 +132,20 @@ def probe_alone(run: Run) -> NDArray[np.float64]:
     probe, members = by_seed(run, "probe"), by_seed(run, "subsets")[0]
     alone = members.sum(1) == 1
     return probe[:, alone][:, members[alone].argmax(1).argsort()]
+
+
+def gain(run: Run, first: int, second: int) -> NDArray[np.float64]:
+    """What the probe reads of two modalities together beyond the first alone, `(S,)`.
+
+    Args:
+        run: As for `probe_alone`.
+        first, second: Places of two modalities.
+    """
+    probe, members = by_seed(run, "probe"), by_seed(run, "subsets")[0].astype(bool)
+    alone, both = np.zeros((2, members.shape[1]), bool)
+    alone[first] = both[[first, second]] = True
+    at_alone, at_both = ((members == wanted).all(1).argmax() for wanted in (alone, both))
+    return probe[:, at_both] - probe[:, at_alone]
 
 
 def silent(run: Run, chance: float) -> NDArray[np.int64]:
