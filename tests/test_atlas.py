@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from multielbo.data.coarse_polymnist import COARSE
+from multielbo.data.polymnist import MODALITIES
 from multielbo.experiments.catalogue import wanted
 from multielbo.models.registry import CELLS, STAGED, build
 from multielbo.objectives import joint_elbo, mixture_elbo, stratified_elbo, subsampled_elbo
@@ -189,6 +191,23 @@ def test_barycenters_are_more_coherent_than_log_pools_under_the_other_objectives
 ):
     found = atlas.verdicts(polymnist, first, second)
     assert {label: found[label] for label in decided} == decided
+
+
+@pytest.fixture(scope="module")
+def coarse(root):
+    return atlas.seeds_of(atlas.recorded_cells("coarse-polymnist", root / "book" / "results"))
+
+
+def test_the_trade_of_the_barycenters_is_the_same_where_one_modality_is_coarse(coarse):
+    assert atlas.verdicts(coarse, "mwb-vae", "mixture-of-log-pools") == TRADE
+
+
+def test_the_coarse_modality_tells_no_less_than_the_others(root):
+    found = atlas.recorded_cells("coarse-polymnist", root / "book" / "results")
+    place = MODALITIES.index(COARSE)
+    for run in found.values():
+        own = atlas.probe_alone(run).mean(0)
+        assert np.delete(own, place).min() < own[place] < np.delete(own, place).max()
 
 
 def test_a_prior_expert_makes_mopoe_less_coherent(polymnist):

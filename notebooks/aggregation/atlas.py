@@ -358,6 +358,10 @@ partners = [
 Markdown(atlas.comparison(degraded, partners))
 
 # %% [markdown]
+# Between the two mixtures the verdicts are those on the published pictures, quantity by quantity: the same trade, whether one modality tells more than the others or not.
+# What an expert does that knows *nothing* these data do not say.
+
+# %% [markdown]
 # ## What the objective changes
 #
 # Within a row the pool stays and the objective changes.
