@@ -198,8 +198,16 @@ def coarse(root):
     return atlas.seeds_of(atlas.recorded_cells("coarse-polymnist", root / "book" / "results"))
 
 
-def test_the_trade_of_the_barycenters_is_the_same_where_one_modality_is_coarse(coarse):
-    assert atlas.verdicts(coarse, "mwb-vae", "mixture-of-log-pools") == TRADE
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("mwb-vae", "mixture-of-log-pools", TRADE),
+        ("mwb-vae", "mopoe", TRADE),
+        ("mixture-of-log-pools", "mopoe", UNDECIDED | {ALL: "lower"}),
+    ],
+)
+def test_the_trade_is_the_same_where_one_modality_is_coarse(coarse, first, second, expected):
+    assert atlas.verdicts(coarse, first, second) == expected
 
 
 def test_the_coarse_modality_tells_no_less_than_the_others(root):

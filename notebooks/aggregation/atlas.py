@@ -358,7 +358,8 @@ partners = [
 Markdown(atlas.comparison(degraded, partners))
 
 # %% [markdown]
-# Between the two mixtures the verdicts are those on the published pictures, quantity by quantity: the same trade, whether one modality tells more than the others or not.
+# Of the barycenters against both other mixtures the verdicts are those on the sharp pictures, quantity by quantity: the same trade, whether one modality tells more than the others or not.
+# Those two can be told apart here in one quantity: the class is harder to read off the mixture of log-pools than off MoPoE, from all modalities.
 # What an expert does that knows *nothing* these data do not say.
 
 # %% [markdown]
