@@ -1,4 +1,4 @@
-"""Models of one stage that are recipes: JMVAE, from its answers to the metrics of a run."""
+"""Models of one stage that are recipes, and JMVAE, from its answers to the metrics of a run."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from multielbo.likelihoods import Laplace
 from multielbo.metrics.classifiers import train_classifiers
 from multielbo.models import registry
 from multielbo.models.jmvae import JMVAE, ProductAnswers, jmvae
+from multielbo.models.masked_sets import MaskedSetVAE
 from multielbo.models.mmvae_plus import MMVAEPlus
 from multielbo.networks import conv_decoder, conv_encoder, mlp_encoder
 from multielbo.oracle import LinearGaussian
@@ -53,7 +54,12 @@ PART = Modality(
     decoder=partial(conv_decoder, SHAPE, channels=(4,)),
     likelihood=Laplace(0.75),
 )
-MODELS = {"jmvae": JMVAE, "mmvae-plus": MMVAEPlus}
+MODELS = {
+    "jmvae": JMVAE,
+    "mmvae-plus": MMVAEPlus,
+    "masked-sum-pooling": MaskedSetVAE,
+    "masked-self-attention": MaskedSetVAE,
+}
 
 
 @pytest.fixture(scope="module")

@@ -234,7 +234,7 @@ def test_a_quantity_that_the_record_lacks_is_not_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("system", "word"), [("mopoe", "not run"), ("masked-poe", "not implemented")]
+    ("system", "word"), [("mopoe", "not run"), ("masked-moe", "not implemented")]
 )
 def test_without_a_record_a_row_says_whether_there_is_a_model(tmp_path, system, word):
     table = next(t for t in TABLES.values() if system in t.rows)

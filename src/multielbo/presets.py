@@ -42,6 +42,26 @@ _MNIST_SVHN_TEXT: dict[str, Any] = {
     "beta": 2.5,
     "learning_rate": 1e-3,
 }
+_MNIST_SVHN_TEXT_LAPTOP: dict[str, Any] = _MNIST_SVHN_TEXT | {
+    "seeds": (0, 1, 2),
+    "batch_size": 64,
+    "epochs": 3,
+    "classifier_epochs": 3,
+    "coherence_examples": 4000,
+    "importance_samples": (15, 1000),
+    "likelihood_examples": (1000, 64),
+    "frechet_examples": 1000,
+}
+_MNIST_SVHN_TEXT_FULL: dict[str, Any] = _MNIST_SVHN_TEXT | {
+    "seeds": (0, 1, 2, 3, 4),
+    "batch_size": 256,
+    "epochs": 150,
+    "classifier_epochs": 2,
+    "importance_samples": (15, 1000),
+    "likelihood_examples": (None, 1000),
+}
+# With as many private ones in the set-up, the networks are as wide as those of 20 latents.
+_SHARED: dict[str, Any] = {"latent_dim": 10}
 # Beta 1 is the bound itself.
 _POLYDIGITS: dict[str, Any] = {
     "latent_dim": 32,
@@ -73,22 +93,18 @@ PRESETS: dict[tuple[str, str], dict[str, Any]] = {
         "importance_samples": (15, 1000),
         "likelihood_examples": (None, 1000),
     },
-    ("mnist-svhn-text", "laptop"): _MNIST_SVHN_TEXT
-    | {
+    ("mnist-svhn-text", "laptop"): _MNIST_SVHN_TEXT_LAPTOP,
+    ("mnist-svhn-text", "full"): _MNIST_SVHN_TEXT_FULL,
+    ("mnist-svhn-text-private", "laptop"): _MNIST_SVHN_TEXT_LAPTOP | _SHARED,
+    ("mnist-svhn-text-private", "full"): _MNIST_SVHN_TEXT_FULL | _SHARED,
+    # As MultiVae's authors upload it for JNF-DCCA, with a hundred epochs for the joint stage.
+    ("mnist-svhn", "full"): {
         "seeds": (0, 1, 2),
-        "batch_size": 64,
-        "epochs": 3,
-        "classifier_epochs": 3,
-        "coherence_examples": 4000,
-        "importance_samples": (15, 1000),
-        "likelihood_examples": (1000, 64),
-        "frechet_examples": 1000,
-    },
-    ("mnist-svhn-text", "full"): _MNIST_SVHN_TEXT
-    | {
-        "seeds": (0, 1, 2, 3, 4),
-        "batch_size": 256,
-        "epochs": 150,
+        "latent_dim": 20,
+        "beta": 0.5,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "epochs": 100,
         "classifier_epochs": 2,
         "importance_samples": (15, 1000),
         "likelihood_examples": (None, 1000),

@@ -59,9 +59,13 @@ _LINES = {
         ("polydigits", ("mopoe", "jnf"), ()),
         # What JNF is compared with.
         ("polymnist", ("mvtcae", "jmvae", "mmjsd", "mmvae-plus"), ()),
+        ("written-spoken-drawn", ("jnf",), ()),
         # What is left of the atlas.
         ("polymnist", ("mmvae", "log-pool", "hellinger", "mixture-of-hellinger", *CELLS), ()),
         ("coarse-polymnist", (*_COMPARED, "mwb-vae", "mixture-of-log-pools"), ()),
+        # The masked objective, and private latents.
+        ("mnist-svhn-text", ("masked-poe", "masked-sum-pooling"), ()),
+        ("mnist-svhn-text-private", ("mopoe", "mvae", "masked-poe"), ()),
     ],
     "full": [
         ("polymnist", ("mopoe",), ()),
@@ -74,6 +78,9 @@ _LINES = {
         ("mhd", _COMPARED, ()),
         ("translated-polymnist", _COMPARED, ()),
         ("polymnist", ("mvtcae", "jmvae", "mmjsd", "mmvae-plus"), ()),
+        ("translated-polymnist", ("jnf", "jnf-contrastive", "mvtcae", "jmvae"), ()),
+        ("mhd", ("jnf", "jnf-dcca", "jnf-contrastive", "mvtcae", "jmvae"), ()),
+        ("mnist-svhn", (*_COMPARED, "jnf", "jnf-dcca", "jnf-contrastive", "jmvae"), ()),
     ],
 }
 CATALOGUE = tuple(

@@ -35,18 +35,23 @@ _WORK = {
     "polymnist": _Work(60_000, 1.7e-5, 1.7e-3),
     "polymnist-small": _Work(60_000, 1.7e-5, 8e-4),
     "mnist-svhn-text": _Work(1_121_360, 4e-6, 1.1e-3),
+    "mnist-svhn-text-private": _Work(1_121_360, 4e-6, 1.1e-3),
     "written-spoken-drawn": _Work(60_000, 1e-5, 1e-3),
     "celeba": _Work(162_770, 6e-5, 5e-2),
     "mhd": _Work(50_000, 1e-5, 1e-3),
     "translated-polymnist": _Work(60_000, 1.2e-4, 5e-2),
 }
 _OTHERS = _Work(60_000, 2e-5, 2e-3)
-_REDUCED = {("mnist-svhn-text", "laptop"): 88_680}
+_REDUCED = {
+    ("mnist-svhn-text", "laptop"): 88_680,
+    ("mnist-svhn-text-private", "laptop"): 88_680,
+}
 _EVALUATION = {"quick": 0.1, "laptop": 2.0, "full": 1.5}
 # A model in stages trains more than once, and a chain answers each of its subsets: guesses, for no
 # such run has ended yet.
 _STAGES, _CHAINS = 2.0, 5.0
-_PLAIN = ("jmvae", "mmvae-plus")  # recipes of one stage, whose subsets need no chain
+# Recipes of one stage, whose subsets need no chain.
+_PLAIN = ("jmvae", "mmvae-plus", "masked-sum-pooling", "masked-self-attention")
 
 
 def cost(experiment: Experiment) -> Cost:

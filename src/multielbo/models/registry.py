@@ -15,6 +15,7 @@ from multielbo.models.atlas import (
 )
 from multielbo.models.hellinger import hellinger, hellinger_exact, mixture_of_hellinger
 from multielbo.models.logpool import log_pool, mixture_of_log_pools
+from multielbo.models.masked import masked_poe
 from multielbo.models.mmjsd import mmjsd
 from multielbo.models.mmvae import mmvae, mmvae_averaged
 from multielbo.models.model import Model
@@ -41,6 +42,7 @@ MODELS = {
     "hellinger-exact": hellinger_exact,
     "mvtcae": mvtcae,
     "mmjsd": mmjsd,
+    "masked-poe": masked_poe,
 }
 # Trained for the atlas alone.
 CELLS = {
@@ -55,6 +57,8 @@ CELLS = {
 STAGED = {
     "jmvae": "multielbo.models.jmvae",
     "mmvae-plus": "multielbo.models.mmvae_plus",
+    "masked-sum-pooling": "multielbo.models.masked_sum_pooling",
+    "masked-self-attention": "multielbo.models.masked_self_attention",
     "jnf": "multielbo.models.jnf",
     "jnf-dcca": "multielbo.models.jnf_dcca",
     "jnf-contrastive": "multielbo.models.jnf_contrastive",

@@ -21,6 +21,7 @@ SETUPS = {
     "translated-polymnist-10": "translated_polymnist_ten",
     "mnist-svhn": "mnist_svhn",
     "mnist-svhn-text": "mnist_svhn_text",
+    "mnist-svhn-text-private": "mnist_svhn_text_private",
     "written-spoken-drawn": "written_spoken_drawn",
     "celeba": "celeba",
     "mhd": "mhd",
