@@ -82,7 +82,7 @@ def test_a_comparison_leaves_out_pairs_without_two_seeds_each():
     table = atlas.comparison(found, [("mwb-vae", "mopoe"), ("mwb-vae", "wb-vae")])
     assert table.count("\n") == 2
     assert "Wasserstein, mixture − product, mixture" in table
-    assert "+0.45 ±\u00a00.08<br>higher" in table
+    assert "+0.450 ±\u00a00.076<br>higher" in table
     assert atlas.comparison(found, [("mopoe", "product")]).startswith("*No two")
 
 

@@ -201,8 +201,8 @@ Markdown("\n".join(table))
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Mean ± standard deviation over seeds; log-likelihood of points and class in nats per new "
-    f"example, by importance sampling with 64 latents; correlations are Pearson's, half of the new "
+    f"Mean ± standard deviation over seeds; log-likelihood of points and class (of points alone "
+    f"where the class is hidden) in nats per new example, by importance sampling with 64 latents; correlations are Pearson's, half of the new "
     f"rows fit and half judge. Mixture: {caption(main[0])}."
     if main
     else "No record yet; `python -m multielbo.segments_records` makes them."

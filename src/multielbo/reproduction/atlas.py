@@ -231,8 +231,9 @@ def comparison(found: Mapping[str, Metrics], pairs: Sequence[tuple[str, str]]) -
         row = [f"{names[first]} − {names[second]}"]
         for quantity in QUANTITIES:
             difference = against(found[first], found[second], quantity)
-            amount = f"{difference.value:+.{quantity.digits}f}"
-            error = f"{difference.standard_error:.{quantity.digits}f}"
+            digits = quantity.digits and quantity.digits + 1  # differences are small
+            amount = f"{difference.value:+.{digits}f}"
+            error = f"{difference.standard_error:.{digits}f}"
             row.append(printed(f"{amount} ± {error}") + f"<br>{verdict(difference)}")
         rows.append(row)
     if not rows:
