@@ -223,10 +223,23 @@ def test_a_prior_expert_makes_mopoe_less_coherent(polymnist):
     assert (found[MOST], found[PRIOR]) == ("lower", "lower")
 
 
-def test_only_a_product_with_the_prior_lets_experts_fall_silent(root):
+def test_where_a_product_has_the_prior_experts_fall_silent_that_speak_in_other_seeds(root):
     found = atlas.recorded_cells("polymnist", root / "book" / "results")
     silent = {model for model, run in found.items() if atlas.silent(run, chance=0.1).any()}
-    assert silent == set(atlas.GRID["product with prior"])
+    with_prior = set(atlas.GRID["product with prior"])
+    assert silent - set(atlas.GRID["Hellinger"]) == with_prior
+    for model in with_prior:
+        assert atlas.probe_alone(found[model]).max() > 0.7
+
+
+def test_the_hellinger_row_generates_the_class_hardly_better_than_by_chance_and_is_jointly_first(
+    polymnist,
+):
+    row = [model for model in atlas.GRID["Hellinger"] if model]
+    for quantity in atlas.QUANTITIES[:2]:
+        assert max(quantity.of(polymnist[model]).max() for model in row) < 0.2
+    level = {model: JOINT.of(found).mean() for model, found in polymnist.items()}
+    assert set(sorted(level, key=level.get)[-2:]) == set(row)
 
 
 def test_where_more_experts_are_silent_the_likelihood_is_lower_by_hundreds_of_nats(root):
