@@ -242,6 +242,13 @@ def test_the_hellinger_row_generates_the_class_hardly_better_than_by_chance_and_
     assert set(sorted(level, key=level.get)[-2:]) == set(row)
 
 
+def test_single_experts_are_most_coherent_under_the_density_of_their_mixture(polymnist):
+    found = atlas.verdicts(polymnist, "mmvae", "mmvae-averaged")
+    assert (found[ONE], found[MOST]) == ("higher", "higher")
+    level = {model: COHERENCE.of(metrics).mean() for model, metrics in polymnist.items()}
+    assert max(level, key=level.get) == "mmvae"
+
+
 def test_where_more_experts_are_silent_the_likelihood_is_lower_by_hundreds_of_nats(root):
     found = atlas.recorded_cells("polymnist", root / "book" / "results")
     for model in atlas.GRID["product with prior"]:
